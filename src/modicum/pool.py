@@ -1,0 +1,262 @@
+"""The pool: ordered examples with unique ids, held as one Arrow table.
+
+Row *i* of everything that is measured or picked is example *i* of a pool. A pool never holds
+the input's other fields: it remembers where each row stands in its file, so that a subset is
+written from the input itself (see `modicum.readers.back`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from modicum.errors import AlignmentError, InputError
+
+if TYPE_CHECKING:
+    import datasets
+
+    from modicum.choose import Selection
+
+_TURN = pa.struct([("role", pa.string()), ("content", pa.string()), ("train", pa.bool_())])
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("instruction", pa.string()),
+        ("turns", pa.list_(_TURN)),
+        ("digest", pa.binary(16)),  # of the turns alone: equal rows have equal digests
+        ("file", pa.int32()),  # index into Pool.files
+        ("row", pa.int64()),  # as messages name it: line of a .jsonl, otherwise 1 for the first row
+        ("start", pa.int64()),  # bytes of a text format; row index of a columnar one
+        ("end", pa.int64()),
+    ]
+)
+
+
+class Turn(NamedTuple):
+    """One message: who speaks, what, and whether a model is to learn it (answers only)."""
+
+    role: str  # "system", "user" or "assistant"
+    content: str
+    train: bool
+
+
+class Example(NamedTuple):
+    """One row of a pool."""
+
+    id: str
+    source: str
+    instruction: str
+    turns: tuple[Turn, ...]
+
+
+class RawRow(NamedTuple):
+    """A usable row as a reader found it, before ids are settled."""
+
+    own_id: str | None  # the row's own `id`, if it has one
+    source: str
+    instruction: str
+    turns: tuple[Turn, ...]
+    file: int
+    row: int
+    start: int
+    end: int
+
+
+class Rejected(NamedTuple):
+    """A row that cannot be used: where it is, a reason to count by, and what exactly is wrong."""
+
+    path: str
+    row: int
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.path}:{self.row}: {self.reason}{detail}"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One input, and how it was read."""
+
+    path: str  # as the user gave it; `hf://…` for a data set of the hub
+    format: str  # alpaca, sharegpt, messages, prompt-completion, or several joined by "+"
+    ending: str  # of the subset written from it: ".jsonl", ".jsonl.gz", ".parquet", …
+    rows: int
+    hash: str  # blake2b of the file's bytes
+    notes: tuple[str, ...] = ()  # what a reader should be told: duplicate formats, replaced text, …
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Ordered examples with unique ids. Immutable; `take` makes a smaller one."""
+
+    table: pa.Table
+    files: tuple[SourceFile, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    repeated_ids: tuple[str, ...] = field(default=(), repr=False)
+
+    @staticmethod
+    def read(*paths: str | Path, format: str | None = None, **fields: str) -> Pool:
+        """Read files, folders, globs, `name=path` or `hf://` addresses into one pool.
+
+        `format` and `fields` (for instance `instruction="question"`) override what the columns
+        suggest. Bad rows are set aside in `rejected`; a file that cannot be read at all raises
+        `InputError`.
+        """
+        from modicum.readers import read
+
+        return read([str(path) for path in paths], format=format, fields=fields)
+
+    @staticmethod
+    def build(
+        rows: Iterable[RawRow],
+        files: Sequence[SourceFile] = (),
+        rejected: Sequence[Rejected] = (),
+    ) -> Pool:
+        """Settle ids and digests: a row's own id if no other row has it, its digest otherwise."""
+        found = list(rows)
+        digests = [digest(row.turns) for row in found]
+        uses = Counter(row.own_id for row in found if row.own_id is not None)
+        own = {id for id, count in uses.items() if count == 1}
+        ids = _unique(
+            [
+                row.own_id if row.own_id in own else made.hex()
+                for row, made in zip(found, digests, strict=True)
+            ],
+            own,
+        )
+        columns = [
+            ids,
+            [row.source for row in found],
+            [row.instruction for row in found],
+            [[turn._asdict() for turn in row.turns] for row in found],
+            digests,
+            [row.file for row in found],
+            [row.row for row in found],
+            [row.start for row in found],
+            [row.end for row in found],
+        ]
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)]
+        repeated = tuple(id for id, count in uses.items() if count > 1)
+        return Pool(
+            pa.Table.from_arrays(arrays, schema=SCHEMA), tuple(files), tuple(rejected), repeated
+        )
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __iter__(self) -> Iterator[Example]:
+        columns = [self.table[name] for name in ("id", "source", "instruction", "turns")]
+        for batch in pa.table(columns, ["id", "source", "instruction", "turns"]).to_batches(4096):
+            for row in batch.to_pylist():
+                turns = tuple(Turn(**turn) for turn in row["turns"])
+                yield Example(row["id"], row["source"], row["instruction"], turns)
+
+    def __getitem__(self, position: int) -> Example:
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"position {position} of a pool of {len(self)}")
+        return next(iter(Pool(self.table.slice(position % len(self), 1))))
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The unique id of each row, in pool order."""
+        return list(self.table["id"].to_pylist())
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """The source of each row: the name given to its file, its own `source`, or the file's stem."""
+        return list(self.table["source"].to_pylist())
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """A hash of each row's turns; equal rows have equal digests."""
+        return list(self.table["digest"].to_pylist())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of every id and every row's content, in order."""
+        made = hashlib.blake2b(digest_size=16)
+        for id, content in zip(self.ids, self.digests, strict=True):
+            made.update(len(id).to_bytes(4, "little") + id.encode() + content)
+        return made.hexdigest()
+
+    def where(self, position: int) -> str:
+        """`file:row` of one example, as messages name it."""
+        file, row = self.table["file"][position].as_py(), self.table["row"][position].as_py()
+        return f"{self.files[file].path}:{row}" if self.files else f"row {row}"
+
+    def take(self, chosen: Selection | Sequence[int] | np.ndarray) -> Pool:
+        """The rows at these positions, in pool order (a selection's order stays with it)."""
+        from modicum.choose import Selection
+
+        if isinstance(chosen, Selection):
+            if chosen.pool.fingerprint != self.fingerprint:
+                raise AlignmentError(
+                    f"this selection was made from pool {chosen.pool.fingerprint[:8]}, "
+                    f"not from this one ({self.fingerprint[:8]}); take from the pool it was made from"
+                )
+            chosen = chosen.picks
+        positions = np.unique(np.asarray(chosen, dtype=np.int64))
+        if len(positions) and not 0 <= positions[0] <= positions[-1] < len(self):
+            raise InputError(f"positions {positions[0]}..{positions[-1]} of a pool of {len(self)}")
+        return Pool(self.table.take(pa.array(positions)), self.files)
+
+    def to_dataset(self) -> datasets.Dataset:
+        """A `datasets.Dataset` with `id`, `source` and `messages`, as TRL's SFTTrainer takes it."""
+        import datasets
+
+        rows = [
+            {
+                "id": example.id,
+                "source": example.source,
+                "messages": [{"role": t.role, "content": t.content} for t in example.turns],
+            }
+            for example in self
+        ]
+        return datasets.Dataset.from_list(rows)
+
+
+def texts(pool: Pool, over: Literal["row", "answer", "instruction"] = "row") -> Iterator[str]:
+    """The words of each example: all turns, the learned answers, or the user's turns."""
+    for example in pool:
+        if over == "row":
+            turns = [turn.content for turn in example.turns]
+        elif over == "answer":
+            turns = [turn.content for turn in example.turns if turn.train]
+        else:
+            turns = [turn.content for turn in example.turns if turn.role == "user"]
+        yield "\n\n".join(turns)
+
+
+def digest(turns: Sequence[Turn]) -> bytes:
+    """16 bytes that depend on every role, every text and every `train` flag, and on nothing else."""
+    made = hashlib.blake2b(digest_size=16)
+    for turn in turns:
+        for part in (turn.role.encode(), turn.content.encode()):
+            made.update(len(part).to_bytes(8, "little") + part)
+        made.update(b"\1" if turn.train else b"\0")
+    return made.digest()
+
+
+def _unique(ids: Sequence[str], taken: set[str]) -> list[str]:
+    """Number the repeats: `a`, `a-2`, `a-3`, never meeting an id that is taken."""
+    seen: Counter[str] = Counter()
+    result: list[str] = []
+    for id in ids:
+        seen[id] += 1
+        name = id
+        while seen[id] > 1 and (name == id or name in taken):
+            name = f"{id}-{seen[id]}"
+            seen[id] += name in taken
+        result.append(name)
+    return result

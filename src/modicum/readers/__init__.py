@@ -1,0 +1,54 @@
+"""readers: files and data sets of the hub → one pool, and the chosen rows back out.
+
+Every row of an input is either an example of the pool or in `pool.rejected` with a reason:
+`SourceFile.rows` counts both. Rows keep the order of their inputs, and of the rows in them. An
+input that cannot be read as a whole, has no rows, or has none with the columns of a known format
+raises `InputError`; one whose rows are all bad does not. The content decides what a file is:
+compression by its first bytes, JSON lines or an array by its text, the format row by row.
+
+    sources    what was named → inputs        found      a row where it lies
+    streams    bytes, compressed or not       lines, arrays, tables, columnar, hub → rows
+    layout     how a text begins              formats, turns     a row → turns, or why not
+    inputs     one input, counted             back       positions → files like the inputs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from modicum.errors import OptionError
+from modicum.pool import Pool
+from modicum.readers.back import write_back
+
+__all__ = ["read", "write_back"]
+
+
+def read(
+    paths: Sequence[str],
+    *,
+    format: str | None = None,
+    fields: Mapping[str, str] | None = None,
+    answers: bool = True,
+) -> Pool:
+    """Read files, folders, globs, `name=path` and `hf://org/name[:config][@split]`.
+
+    `format` (alpaca, sharegpt, messages, prompt-completion) overrides what the columns say;
+    `fields` maps instruction, input, output, system, messages, conversations, prompt, completion,
+    id and source to columns. An unknown name, or a column that no row has, raises `OptionError`.
+    With `answers=False`, for evaluation questions, rows need no answer and no order of turns.
+    """
+    from modicum.readers.formats import columns_of
+    from modicum.readers.inputs import read_input
+    from modicum.readers.sources import find
+
+    columns = columns_of(fields or {}, format, answers)
+    inputs = [read_input(one, n, columns, format) for n, one in enumerate(find(paths))]
+    seen = frozenset[str]().union(*(one.columns for one in inputs))
+    absent = [name for name in columns.mapped.values() if name not in seen]
+    if absent and seen:
+        raise OptionError(f"no row has a column {', '.join(absent)}; columns are {', '.join(seen)}")
+    return Pool.build(
+        (row for one in inputs for row in one.rows),
+        [one.file for one in inputs],
+        [bad for one in inputs for bad in one.rejected],
+    )

@@ -1,0 +1,171 @@
+"""Chosen rows back out of the inputs: all their fields, in the format they came in.
+
+JSON lines, elements of a JSON array and CSV records come back byte for byte; Parquet and Arrow
+rows with the same schema and its metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from modicum.errors import InputError
+from modicum.pool import Pool, SourceFile
+from modicum.readers.columnar import Columnar, columnar_writer, open_columnar, taken
+from modicum.readers.hub import open_hub
+from modicum.readers.layout import layout, text_start
+from modicum.readers.sources import HUB
+from modicum.readers.streams import compressed, copy, file_hash, new_file, open_bytes, skip
+from modicum.readers.tables import csv_header
+
+
+class _Part(NamedTuple):
+    """The rows to take from one input, in the order they stand there."""
+
+    file: SourceFile
+    spans: list[tuple[int, int]]  # start and end of each row
+
+
+def write_back(
+    pool: Pool, positions: Sequence[int] | np.ndarray, folder: Path, stem: str = "subset"
+) -> list[Path]:
+    """Write the input's rows at these positions, in pool order: one file for each ending.
+
+    A file that exists, an input that changed since it was read, and inputs that do not fit into
+    one file (other CSV header, other schema) raise `InputError`, and nothing is left half
+    written.
+    """
+    groups: dict[str, list[_Part]] = {}
+    for part in _parts(pool, positions):
+        _check_unchanged(part.file)
+        groups.setdefault(part.file.ending, []).append(part)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for ending, parts in groups.items():
+        path = folder / f"{stem}{ending}"
+        with new_file(path) as file, compressed(file, _compression(ending)) as out:
+            _write(parts, out)
+        written.append(path)
+    return written
+
+
+def _parts(pool: Pool, positions: Sequence[int] | np.ndarray) -> list[_Part]:
+    chosen_K = np.unique(np.asarray(positions, dtype=np.int64))
+    if len(chosen_K) and not 0 <= chosen_K[0] <= chosen_K[-1] < len(pool):
+        raise InputError(f"positions {chosen_K[0]}..{chosen_K[-1]} of a pool of {len(pool)}")
+    if len(chosen_K) and not pool.files:
+        raise InputError("this pool was not read from files, so there is no input to write from")
+    file_K, start_K, end_K = (
+        pool.table[name].to_numpy()[chosen_K] for name in ("file", "start", "end")
+    )
+    parts = []
+    for number in dict.fromkeys(file_K.tolist()):
+        here_K = file_K == number
+        spans = sorted(zip(start_K[here_K].tolist(), end_K[here_K].tolist(), strict=True))
+        parts.append(_Part(pool.files[number], spans))
+    return parts
+
+
+def _check_unchanged(file: SourceFile) -> None:
+    now = open_hub(file.path)[1] if file.path.startswith(HUB) else file_hash(file.path)
+    if now != file.hash:
+        raise InputError(f"{file.path} changed since it was read; read the pool again")
+
+
+def _base(ending: str) -> str:
+    return Path(f"x{ending}").suffixes[0]
+
+
+def _compression(ending: str) -> str:
+    return ending.removeprefix(_base(ending))
+
+
+def _write(parts: list[_Part], out: BinaryIO) -> None:
+    match _base(parts[0].file.ending):
+        case ".csv":
+            _write_csv(parts, out)
+        case ".parquet" | ".arrow":
+            _write_columnar(parts, out)
+        case _ if any(layout(part.file.path).array for part in parts):
+            _write_array(parts, out)
+        case _:
+            _write_lines(parts, out)
+
+
+def _write_lines(parts: list[_Part], out: BinaryIO) -> None:
+    for part in parts:
+        for row in _rows(part):
+            out.write(_ended(row))
+
+
+def _write_array(parts: list[_Part], out: BinaryIO) -> None:
+    before = b"[\n"
+    for part in parts:
+        for row in _rows(part):
+            # A row of JSON lines among arrays brings its line break with it.
+            out.write(before + row.strip())
+            before = b",\n"
+    out.write(b"\n]\n")
+
+
+def _write_csv(parts: list[_Part], out: BinaryIO) -> None:
+    headers = [_csv_header(part.file) for part in parts]
+    for part, header in zip(parts, headers, strict=True):
+        if header.strip() != headers[0].strip():
+            raise InputError(
+                f"{parts[0].file.path} and {part.file.path} have different headers, so their rows "
+                "do not fit into one CSV file; select from one of them at a time"
+            )
+    out.write(_ended(headers[0]))
+    _write_lines(parts, out)
+
+
+def _write_columnar(parts: list[_Part], out: BinaryIO) -> None:
+    with ExitStack() as first:
+        like = _columnar(parts[0].file, first)
+        for part in parts[1:]:
+            with ExitStack() as other:
+                if not _columnar(part.file, other).schema.equals(like.schema):
+                    raise InputError(
+                        f"{parts[0].file.path} and {part.file.path} have different schemas, so "
+                        "their rows do not fit into one file; select from one of them at a time"
+                    )
+        with columnar_writer(out, like) as writer:
+            for part in parts:
+                with ExitStack() as opened:
+                    rows_K = [start for start, _ in part.spans]
+                    for table in taken(_columnar(part.file, opened), rows_K):
+                        writer.write_table(table.cast(like.schema))
+
+
+def _columnar(file: SourceFile, opened: ExitStack) -> Columnar:
+    if file.path.startswith(HUB):
+        return open_hub(file.path)[0]
+    return opened.enter_context(open_columnar(file.path, _base(file.ending)))
+
+
+def _csv_header(file: SourceFile) -> bytes:
+    with open_bytes(file.path) as stream:
+        header = csv_header(stream, file.path, text_start(file.path))
+    return next(_rows(_Part(file, [(header.start, header.end)])))
+
+
+def _rows(part: _Part) -> Iterator[bytes]:
+    """The bytes of each row; a row is never longer than what reading holds at once."""
+    with open_bytes(part.file.path) as stream:
+        at = 0
+        for start, end in part.spans:
+            if stream.seekable():
+                stream.seek(start)
+            else:
+                skip(stream, start - at)
+            yield b"".join(copy(stream, end - start))
+            at = end
+
+
+def _ended(row: bytes) -> bytes:
+    return row if row.endswith(b"\n") else row + b"\n"

@@ -1,0 +1,153 @@
+"""Rows from Parquet and Arrow, batch by batch, and the same batches cut down to some rows."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from modicum.errors import InputError
+from modicum.readers.found import Found
+from modicum.readers.streams import compression, open_bytes
+
+_BATCH = 1024  # rows
+_GATHERED = 64 << 20  # bytes of chosen rows that are written as one
+_IPC_FILE = b"ARROW1"
+
+
+class Columnar(NamedTuple):
+    """A columnar input that is open: its schema, its batches, and what to write it as."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+    kind: str  # "parquet", "file" or "stream"
+    codec: str  # of Parquet's pages
+
+
+@contextmanager
+def open_columnar(
+    path: str, ending: str, wanted: Collection[str] | None = None
+) -> Iterator[Columnar]:
+    """Open a `.parquet` or `.arrow` file; of its columns only the `wanted` ones where given.
+
+    A file that cannot be opened raises `InputError`, and so does reading on where it is damaged.
+    """
+    with _seekable(path) as file:
+        try:
+            opened = _parquet(file, wanted) if ending == ".parquet" else _arrow(file)
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(path, ending, error) from error
+        yield opened._replace(batches=_checked(opened.batches, path, ending))
+
+
+def columnar_rows(columnar: Columnar, wanted: Collection[str]) -> Iterator[Found]:
+    """Each row as a mapping from column to value, of the `wanted` columns only."""
+    # Columns that nobody asked for are not converted: they may be images or nanosecond times.
+    row = 0
+    for batch in columnar.batches:
+        names = [name for name in batch.schema.names if name in wanted]
+        values = batch.select(names).to_pylist() if names else [{}] * batch.num_rows
+        for value in values:
+            yield Found(row + 1, row, row + 1, value)
+            row += 1
+
+
+def taken(columnar: Columnar, rows_K: Sequence[int]) -> Iterator[pa.Table]:
+    """The rows at these indices, which are in ascending order, in tables of bounded size."""
+    # Written batch by batch they would make a Parquet file of a thousand tiny row groups.
+    gathered: list[pa.RecordBatch] = []
+    size = 0
+    for batch in _cut_down(columnar.batches, rows_K):
+        gathered.append(batch)
+        size += batch.nbytes
+        if size > _GATHERED:
+            yield pa.Table.from_batches(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield pa.Table.from_batches(gathered)
+
+
+def _cut_down(batches: Iterator[pa.RecordBatch], rows_K: Sequence[int]) -> Iterator[pa.RecordBatch]:
+    wanted_K = np.asarray(rows_K, dtype=np.int64)
+    start = 0
+    for batch in batches:
+        low, high = np.searchsorted(wanted_K, [start, start + batch.num_rows])
+        if low < high:
+            yield batch.take(pa.array(wanted_K[low:high] - start))
+        start += batch.num_rows
+
+
+@contextmanager
+def columnar_writer(file: BinaryIO, like: Columnar) -> Iterator[Any]:
+    """A writer of the same kind with the same schema, metadata included."""
+    if like.kind == "parquet":
+        writer = pq.ParquetWriter(file, like.schema, compression=like.codec)
+    elif like.kind == "file":
+        writer = pa.ipc.new_file(file, like.schema)
+    else:
+        writer = pa.ipc.new_stream(file, like.schema)
+    with writer:
+        yield writer
+
+
+@contextmanager
+def _seekable(path: str) -> Iterator[Any]:
+    """The file itself, or its decompressed bytes in a temporary file: a footer comes last."""
+    if not compression(path):
+        with pa.OSFile(path) as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as whole, open_bytes(path) as stream:
+        try:
+            shutil.copyfileobj(stream, whole)
+        except EOFError as error:
+            raise InputError(f"{path} ends early: its compressed data is cut off") from error
+        whole.seek(0)
+        yield pa.PythonFile(whole, mode="r")
+
+
+def _parquet(file: Any, wanted: Collection[str] | None) -> Columnar:
+    opened = pq.ParquetFile(file)
+    schema, meta = opened.schema_arrow, opened.metadata
+    names = None if wanted is None else [name for name in schema.names if name in wanted]
+    some = meta.num_row_groups and meta.num_columns
+    codec = meta.row_group(0).column(0).compression if some else "snappy"
+    batches = opened.iter_batches(batch_size=_BATCH, columns=names)
+    return Columnar(schema, batches, "parquet", "none" if codec == "UNCOMPRESSED" else codec)
+
+
+def _arrow(file: Any) -> Columnar:
+    is_file = file.read(len(_IPC_FILE)) == _IPC_FILE
+    file.seek(0)
+    if not is_file:
+        stream = pa.ipc.open_stream(file)
+        return Columnar(stream.schema, _sliced(iter(stream)), "stream", "")
+    reader = pa.ipc.open_file(file)
+    whole = (reader.get_batch(index) for index in range(reader.num_record_batches))
+    return Columnar(reader.schema, _sliced(whole), "file", "")
+
+
+def _sliced(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, batch.num_rows, _BATCH):
+            yield batch.slice(start, _BATCH)
+
+
+def _checked(batches: Iterator[pa.RecordBatch], path: str, ending: str) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, ending, error) from error
+
+
+def _unreadable(path: str, ending: str, error: Exception) -> InputError:
+    # Arrow's own messages go on for several lines.
+    first = str(error).strip().partition("\n")[0]
+    kind = {".parquet": "Parquet", ".arrow": "Arrow"}[ending]
+    return InputError(f"{path} is not a readable {kind} file: {first}")

@@ -1,0 +1,26 @@
+"""A row as it lies in its file: where it is, and its value or what kept it from being read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """Why a row cannot be used: a reason to count by, and what exactly is wrong."""
+
+    reason: str
+    detail: str = ""
+
+
+class Found(NamedTuple):
+    """One row of an input, before its format is known."""
+
+    row: int  # as messages name it: line of a .jsonl, otherwise 1 for the first row
+    start: int  # decompressed bytes of a text format; row index of a columnar one
+    end: int
+    value: object  # a mapping from column to value where the row is one; a Fault if unreadable
+
+
+def ends_early(row: int, complete: int) -> Found:
+    """The row that a cut file lost; the `complete` rows before it stay."""
+    return Found(row, 0, 0, Fault("file ends early", f"{complete} complete rows were read"))
