@@ -1,0 +1,189 @@
+"""Rows as a model reads them: token ids, and which of them are the answer.
+
+The chat template is the model's own, for any number of turns, and needs no `{% generation %}`
+marks. The mask that scores is the mask that trains. Row *i* is example *i*; a row that cannot be
+written has no tokens and a reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modicum.errors import OptionError, RenderError
+from modicum.pool import Example
+from modicum.render.template import Template, Written, template_text, written
+from modicum.render.tokens import (
+    ANSWER,
+    TEMPLATE,
+    USER,
+    Speech,
+    Tokens,
+    lay_out,
+    shorten,
+    tokenise,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = [
+    "ANSWER",
+    "TEMPLATE",
+    "USER",
+    "Rendered",
+    "render",
+    "render_one",
+    "template_fingerprint",
+]
+
+_CHUNK = 1000  # rows tokenised together
+_RULES = "1"  # raised whenever the same row gets other ids or kinds
+_NOTHING = Tokens(np.zeros(0, np.int32), np.zeros(0, np.uint8))
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The tokens of a pool's rows, one after another."""
+
+    ids: np.ndarray  # (total,) int32
+    kinds: np.ndarray  # (total,) uint8: TEMPLATE, USER or ANSWER
+    starts: np.ndarray  # (N + 1,) int64: row i is ids[starts[i] : starts[i + 1]]
+    errors: dict[int, str] = field(default_factory=dict)  # position: why it has no tokens
+    folded_rows: tuple[int, ...] = ()  # positions whose system turn went into the first user turn
+    truncated: tuple[int, ...] = ()  # positions whose user lost words to the limit
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def row(self, position: int) -> Tokens:
+        """Views of one row's ids and kinds; empty for a row in `errors`."""
+        if not 0 <= position < len(self):
+            raise IndexError(f"row {position} of {len(self)} rendered rows")
+        here = slice(*self.starts[position : position + 2])
+        return Tokens(self.ids[here], self.kinds[here])
+
+    @property
+    def folded(self) -> int:
+        """Rows whose system turn went into the first user turn: the template has no such role."""
+        return len(self.folded_rows)
+
+    @cached_property
+    def lengths_N(self) -> np.ndarray:
+        """Tokens of each row, int64."""
+        return np.diff(self.starts)
+
+    @cached_property
+    def answer_lengths_N(self) -> np.ndarray:
+        """Tokens of each row that are learned, int64."""
+        counts = np.concatenate([[0], np.cumsum(self.kinds == ANSWER, dtype=np.int64)])
+        return np.asarray(np.diff(counts[self.starts]))
+
+    def take(self, positions: Sequence[int] | np.ndarray) -> Rendered:
+        """The rows at these positions, in the order given, as if they had been rendered alone."""
+        chosen = [int(i) for i in positions]
+        at = {old: new for new, old in enumerate(chosen)}
+        return _join(
+            [self.row(i) for i in chosen],
+            {at[i]: reason for i, reason in self.errors.items() if i in at},
+            [at[i] for i in self.folded_rows if i in at],
+            [at[i] for i in self.truncated if i in at],
+        )
+
+
+def render(
+    examples: Iterable[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    limit: int | None = None,
+    truncate: bool = False,
+) -> Rendered:
+    """Token ids and kinds of every row under the tokenizer's chat template, or a plain one.
+
+    Learned are the answers with `train` set and the token that ends their turn. No token lies
+    across the edge of a learned answer, and special tokens inside any turn's words are plain text.
+    With `truncate`, rows over `limit` tokens lose the user's first tokens until they fit; rows that
+    cannot be made to fit stay whole. A row that cannot be written or has nothing to learn gets no
+    tokens and a reason in `errors`. Raises `RenderError` for a slow tokenizer.
+    """
+    if truncate and limit is None:
+        raise OptionError("truncate=True needs a limit; give limit=TOKENS")
+    template = Template.of(tokenizer)
+    speech = Speech.of(template)
+    rows, errors = list[Tokens](), dict[int, str]()
+    folded, truncated = list[int](), list[int]()
+    pending = iter(examples)
+    while chunk := list(islice(pending, _CHUNK)):
+        for made, was_folded in _chunk(chunk, template, speech):
+            if isinstance(made, str):
+                errors[len(rows)] = made
+                made = _NOTHING
+            whole = made
+            if truncate and limit is not None:
+                made = shorten(whole, limit)
+            folded += [len(rows)] * was_folded
+            truncated += [len(rows)] * (made is not whole)
+            rows.append(made)
+    return _join(rows, errors, folded, truncated)
+
+
+def render_one(example: Example, tokenizer: PreTrainedTokenizerBase) -> Tokens:
+    """Ids and kinds of one row; raises `RenderError` with its id where `render` would note it."""
+    rendered = render([example], tokenizer)
+    if rendered.errors:
+        raise RenderError(f"row {example.id}: {rendered.errors[0]}")
+    return rendered.row(0)
+
+
+def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of what rows are written with: the template, the special tokens and these rules."""
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    parts = [_RULES, template_text(tokenizer), special]
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _chunk(
+    examples: Sequence[Example], template: Template, speech: Speech
+) -> list[tuple[Tokens | str, bool]]:
+    texts = [_written(example, template) for example in examples]
+    layouts = [
+        lay_out(text, example.turns, template.lead, speech)
+        for text, example in zip(texts, examples, strict=True)
+        if isinstance(text, Written)
+    ]
+    made = iter(tokenise(layouts, speech))
+    return [
+        (next(made), text.folded) if isinstance(text, Written) else (text, False) for text in texts
+    ]
+
+
+def _written(example: Example, template: Template) -> Written | str:
+    if not any(turn.train for turn in example.turns):
+        return "no answer token"
+    try:
+        return written(template, example.turns)
+    except RenderError as error:
+        return str(error)
+
+
+def _join(
+    rows: Sequence[Tokens], errors: dict[int, str], folded: Iterable[int], truncated: Iterable[int]
+) -> Rendered:
+    starts = np.cumsum([0, *(len(row.ids_T) for row in rows)], dtype=np.int64)
+    rows = [_NOTHING, *rows]
+    return Rendered(
+        np.concatenate([row.ids_T for row in rows]),
+        np.concatenate([row.kinds_T for row in rows]),
+        starts,
+        errors,
+        tuple(folded),
+        tuple(truncated),
+    )
