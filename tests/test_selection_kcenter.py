@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import tracemalloc
+from importlib import import_module
+from itertools import combinations, islice
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from modicum.errors import AlignmentError, InputError, OptionError
+from modicum.selection import kcenter
+
+module = import_module("modicum.selection.kcenter")  # the name is the function's in the room
+
+
+def brute_force(points_ND: np.ndarray, first: int) -> list[int]:
+    """Farthest first over the whole matrix of squared distances, in Python's integers."""
+    points = points_ND.tolist()
+    between = [
+        [sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) for q in points] for p in points
+    ]
+    taken = [first]
+    while len(taken) < len(points):
+        left = [i for i in range(len(points)) if i not in taken]
+        taken.append(max(left, key=lambda i: (min(between[i][j] for j in taken), -i)))
+    return taken
+
+
+INTEGERS = st.tuples(st.integers(1, 24), st.integers(1, 4)).flatmap(
+    lambda shape: arrays(np.int64, shape, elements=st.integers(-3, 3) | st.integers(-2000, 2000))
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(INTEGERS, st.randoms(use_true_random=False), st.sampled_from([np.float32, np.float64]))
+@pytest.mark.parametrize("front", [1, 3, 2048])
+def test_equals_brute_force_on_integers_with_duplicates(front, points, random, dtype) -> None:
+    points = np.concatenate([points, points[: random.randrange(len(points) + 1)]])
+    first = random.randrange(len(points))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_FRONT", front)
+        picks = [step.pick for step in kcenter(points.astype(dtype), first=first)]
+    assert picks == brute_force(points, first)
+
+
+def test_takes_the_ends_before_the_middle() -> None:
+    line = np.array([[0.0], [1.0], [2.0], [9.0]])
+    steps = list(kcenter(line, first=0))
+    assert [step.pick for step in steps] == [0, 3, 2, 1]
+    assert [step.gain for step in steps[1:]] == [9.0, 2.0, 1.0]
+    assert np.isnan(steps[0].gain)
+    assert steps[2].reason == "2 from row 0, the nearest earlier pick"
+
+
+def test_given_rows_count_as_taken() -> None:
+    line = np.array([[0.0], [1.0], [2.0], [9.0]])
+    steps = list(kcenter(line, start_MD=np.array([[8.0], [0.0]])))
+    assert [step.pick for step in steps] == [2, 1, 3, 0]
+    assert steps[0].reason == "2 from given row 1"
+    assert steps[0].gain == 2.0
+
+
+def test_picks_and_reasons_are_rows_of_the_pool_when_its_positions_are_given() -> None:
+    part = np.array([[0.0], [1.0], [9.0]])
+    steps = list(kcenter(part, first=40, positions_N=np.array([40, 50, 70])))
+    assert [step.pick for step in steps] == [40, 70, 50]
+    assert steps[2].reason == "1 from row 40, the nearest earlier pick"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_radius_is_at_most_twice_the_best_there_is(seed: int) -> None:
+    points = np.random.default_rng(seed).standard_normal((9, 2))
+    between = np.linalg.norm(points[:, None] - points[None], axis=2)
+    picks = [step.pick for step in kcenter(points, seed=seed)]
+    for k in (1, 2, 3, 4):
+        best = min(between[:, list(c)].min(axis=1).max() for c in combinations(range(9), k))
+        assert between[:, picks[:k]].min(axis=1).max() <= 2 * best
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-8, 1.0, 1e8, 1e30])
+def test_gains_are_the_exact_distances_and_never_grow(scale: float) -> None:
+    points = np.random.default_rng(0).standard_normal((300, 20)) * scale
+    points[100:200] = points[:100] + 1e-9 * scale
+    steps = list(kcenter(points, first=0))
+    gains = np.array([step.gain for step in steps[1:]])
+    assert (np.diff(gains) <= 0).all()
+    for i in (1, 50, 150, 250, 299):
+        taken = points[[step.pick for step in steps[:i]]]
+        true = np.linalg.norm(taken - points[steps[i].pick], axis=1).min()
+        assert steps[i].gain == pytest.approx(true, rel=1e-12)
+
+
+def test_duplicates_far_from_the_origin_are_exactly_zero_apart() -> None:
+    row = np.float32(1000) + np.random.default_rng(0).standard_normal(384).astype(np.float32)
+    points = np.tile(row, (50, 1))
+    points[30:] += np.float32(0.5)
+    gains = [step.gain for step in kcenter(points, first=0)]
+    assert gains[1] > 0
+    assert gains[2:] == [0.0] * 48
+
+
+@pytest.mark.parametrize("n", [7, 64, 1000])
+def test_equal_rows_tie_wherever_they_stand(n: int) -> None:
+    rng = np.random.default_rng(n)
+    far, near = rng.standard_normal((2, 1, 385)).astype(np.float32)
+    points = np.concatenate([np.zeros_like(far), np.repeat(far + 100, n, axis=0), near])
+    assert [step.pick for step in islice(kcenter(points, first=0), 2)] == [0, 1]
+
+
+def test_values_beyond_float32_are_measured_all_the_same() -> None:
+    points = np.array([[0.0], [1e60], [3e60], [1e100]])
+    assert [step.pick for step in kcenter(points, first=0)] == [0, 3, 2, 1]
+
+
+def test_no_matrix_of_all_distances_is_made() -> None:
+    points = np.random.default_rng(0).standard_normal((6000, 8)).astype(np.float32)
+    tracemalloc.start()
+    list(islice(kcenter(points), 50))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6  # a 6000 × 6000 float32 matrix takes 144e6
+
+
+def test_given_rows_of_another_view_are_refused_with_both_shapes() -> None:
+    with pytest.raises(AlignmentError, match=r"\(2, 3\).*\(5, 4\)"):
+        kcenter(np.ones((5, 4)), start_MD=np.ones((2, 3)))
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    with pytest.raises(AlignmentError, match=r"\(4,\)"):
+        kcenter(np.ones(4))
+    with pytest.raises(AlignmentError, match=r"\(3,\) for 4 vectors"):
+        kcenter(np.ones((4, 1)), positions_N=np.arange(3))
+    with pytest.raises(InputError, match="row 1 of start_MD"):
+        kcenter(np.ones((4, 1)), start_MD=np.array([[1.0], [np.nan]]))
+    with pytest.raises(InputError, match="numbers are needed"):
+        kcenter(np.array([["a"]]))
+
+
+def test_a_first_row_that_cannot_be_picked_is_refused() -> None:
+    points = np.array([[0.0], [np.nan]])
+    for first in (1, 2, -1):
+        with pytest.raises(OptionError, match=f"first={first}"):
+            kcenter(points, first=first)
+    with pytest.raises(OptionError, match="first=0 with 1 given rows"):
+        kcenter(points, first=0, start_MD=np.ones((1, 1)))

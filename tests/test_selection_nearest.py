@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from modicum.errors import AlignmentError, InputError
+from modicum.selection import near_target, nearest
+
+POINTS = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [0.1, 1.0], [-1.0, 0.0], [0.0, 0.0]])
+
+
+def plain(points: np.ndarray, target: np.ndarray) -> list[int]:
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    alike = unit @ (target / np.linalg.norm(target, axis=1, keepdims=True)).T
+    taken: list[int] = []
+    while len(taken) < len(points):
+        order = np.argsort(-alike[:, len(taken) % len(target)], kind="stable")
+        taken.append(next(int(row) for row in order if row not in taken))
+    return taken
+
+
+def test_target_rows_take_turns() -> None:
+    steps = list(near_target(POINTS, np.array([[0.0, 5.0], [5.0, 0.0]])))
+    assert [step.pick for step in steps] == [1, 0, 3, 2, 4, 5]
+    assert steps[0].reason == "1 to target row 0"
+    assert steps[3].reason == "0.995 to target row 1"
+    assert steps[3].gain == pytest.approx(1 / np.sqrt(1.01), abs=2e-9)
+
+
+def test_every_target_row_is_served_equally_often() -> None:
+    target = np.array([[1.0, 0.0], [1.0, 0.01], [1.0, 0.02], [0.0, 1.0]])
+    points = np.random.default_rng(0).standard_normal((200, 2))
+    served = Counter(step.reason[-1] for step in islice(near_target(points, target), 100))
+    assert served == {"0": 25, "1": 25, "2": 25, "3": 25}
+
+
+@pytest.mark.parametrize(("shortest", "block"), [(1, 1), (3, 50), (256, 1 << 22)])
+def test_equals_the_plain_rule_for_any_length_of_list_and_block(
+    monkeypatch: pytest.MonkeyPatch, shortest: int, block: int
+) -> None:
+    rng = np.random.default_rng(3)
+    points, target = rng.standard_normal((120, 5)), rng.standard_normal((7, 5)) + 1
+    monkeypatch.setattr(nearest, "_SHORTEST", shortest)
+    monkeypatch.setattr(nearest, "_BLOCK", block)
+    assert [step.pick for step in near_target(points, target)] == plain(points, target)
+
+
+def test_equal_rows_tie_wherever_they_stand() -> None:
+    row = np.random.default_rng(0).standard_normal((1, 385)).astype(np.float32)
+    points = np.repeat(row, 1500, axis=0)
+    target = np.random.default_rng(1).standard_normal((3, 385))
+    assert [step.pick for step in near_target(points, target)] == list(range(1500))
+
+
+def test_a_target_that_cannot_be_met_is_refused() -> None:
+    with pytest.raises(InputError, match="no rows"):
+        near_target(POINTS, np.ones((0, 2)))
+    with pytest.raises(AlignmentError, match=r"\(1, 3\)"):
+        near_target(POINTS, np.ones((1, 3)))
+    with pytest.raises(InputError, match="row 0 of target_MD"):
+        near_target(POINTS, np.array([[np.nan, 1.0]]))
