@@ -1,0 +1,48 @@
+"""Progress bars with rate and time left, on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_PATIENCE = 1.0  # seconds of work before a bar appears
+
+
+@contextmanager
+def progress(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[int], None]]:
+    """Give a function that counts finished work; it draws on standard error if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    rate = TextColumn("{task.fields[rate]}")
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn(f"{{task.completed:,.0f}}/{{task.total:,.0f}} {unit}"),
+        rate,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task(what, total=total, rate="")
+    began, done, drawn = time.monotonic(), 0, False
+
+    def advance(more: int) -> None:
+        nonlocal done, drawn
+        done += more
+        taken = time.monotonic() - began
+        if not drawn and taken > _PATIENCE and done < total:
+            bar.start()
+            drawn = True
+        bar.update(task, completed=done, rate=f"{done / max(taken, 1e-9):,.1f}/s")
+
+    try:
+        yield advance
+    finally:
+        if drawn:
+            bar.stop()
