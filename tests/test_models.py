@@ -30,7 +30,7 @@ def change(path, **values):
 
 def test_a_folder_is_a_model(folder):
     model = find_model(folder, precision="float32")
-    network = model.load()
+    network = model.network
     assert model.name == str(folder)
     assert model.window == 512
     assert not network.training
@@ -39,7 +39,7 @@ def test_a_folder_is_a_model(folder):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_weights_come_in_the_precision_asked_for(folder, precision):
-    network = find_model(folder, precision=precision).load()
+    network = find_model(folder, precision=precision).network
     assert {p.dtype for p in network.parameters()} == {getattr(torch, precision)}
 
 
@@ -96,7 +96,7 @@ def test_truncated_weights_are_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ModelError, match="cannot be loaded"):
-        find_model(folder).load()
+        _ = find_model(folder).network
 
 
 def test_missing_weights_are_not_made_up(folder):
@@ -104,7 +104,7 @@ def test_missing_weights_are_not_made_up(folder):
     weights = load_file(path)
     save_file({k: v for k, v in weights.items() if "lm_head" not in k}, path, {"format": "pt"})
     with pytest.raises(ModelError, match=r"lacks 1 weights .*lm_head\.weight"):
-        find_model(folder).load()
+        _ = find_model(folder).network
 
 
 def test_an_encoder_is_no_language_model(tmp_path):
@@ -112,7 +112,7 @@ def test_an_encoder_is_no_language_model(tmp_path):
     network = BertModel(BertConfig(vocab_size=20, num_hidden_layers=1, **sizes))
     network.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="is it a causal language model"):
-        find_model(tmp_path).load()
+        _ = find_model(tmp_path).network
 
 
 def test_a_folder_without_a_tokenizer_is_named(folder):

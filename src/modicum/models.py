@@ -105,8 +105,9 @@ class Model:
             fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
 
-    def load(self) -> PreTrainedModel:
-        """The weights, in `dtype` on `device`, ready to measure with."""
+    @cached_property
+    def network(self) -> PreTrainedModel:
+        """The weights, in `dtype` on `device`; read once, and held as long as this object."""
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
 

@@ -174,7 +174,7 @@ class Pool:
 
     @cached_property
     def sources(self) -> list[str]:
-        """The source of each row: the name given to its file, its own `source`, or the file's stem."""
+        """The source of each row: its file's given name, its own `source`, or the file's stem."""
         return list(self.table["source"].to_pylist())
 
     @cached_property
@@ -203,7 +203,7 @@ class Pool:
             if chosen.pool.fingerprint != self.fingerprint:
                 raise AlignmentError(
                     f"this selection was made from pool {chosen.pool.fingerprint[:8]}, "
-                    f"not from this one ({self.fingerprint[:8]}); take from the pool it was made from"
+                    f"not from this ({self.fingerprint[:8]}); take from the pool it was made from"
                 )
             chosen = chosen.picks
         positions = np.unique(np.asarray(chosen, dtype=np.int64))
@@ -239,7 +239,7 @@ def texts(pool: Pool, over: Literal["row", "answer", "instruction"] = "row") -> 
 
 
 def digest(turns: Sequence[Turn]) -> bytes:
-    """16 bytes that depend on every role, every text and every `train` flag, and on nothing else."""
+    """16 bytes that depend on every role, text and `train` flag, and on nothing else."""
     made = hashlib.blake2b(digest_size=16)
     for turn in turns:
         for part in (turn.role.encode(), turn.content.encode()):

@@ -12,7 +12,7 @@ _PATIENCE = 1.0  # seconds of work before a bar appears
 
 @contextmanager
 def progress(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[int], None]]:
-    """Give a function that counts finished work; it draws on standard error if that is a terminal."""
+    """Give a function that counts finished work; it draws if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return

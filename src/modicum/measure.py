@@ -1,0 +1,218 @@
+"""Measuring rows with a model, in as few forward passes as what is wanted allows.
+
+Everything that is wanted of a row as a whole (its answer's loss given the prompt, any pooled
+hidden states) comes from one pass; its answers alone are measured as rows of their own. Batches
+are planned over all rows, also those already in the store, so that a measurement that was cut
+off goes on with the very batches an undisturbed one would have used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from modicum.batches import plan_batches
+from modicum.forward import (
+    Batch,
+    answers_alone,
+    forward_hidden,
+    forward_losses,
+    make_ready,
+    start_token,
+)
+from modicum.ledger import Ledger
+from modicum.progress import progress
+from modicum.render import Rendered
+from modicum.store import Block, Store
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from modicum.models import Model
+
+FLUSH_SECONDS = 20.0  # what a killed run can lose at most, plus one batch
+BATCH_TOKENS = 2048
+VERSION = 1  # part of every key: raise it when a measurement changes its meaning
+
+Pooling = Literal["weighted", "mean", "last"]
+Over = Literal["row", "answer", "instruction"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Mean negative log-likelihood (nats per token) of the learned answers.
+
+    With `prompt`, given everything before them; without, each answer after a start token only.
+    The turn's end token counts as part of the answer.
+    """
+
+    prompt: bool = True
+
+    @property
+    def name(self) -> str:
+        return "loss" if self.prompt else "loss-alone"
+
+
+@dataclass(frozen=True)
+class HiddenState:
+    """Hidden states of one layer, pooled over tokens, in float32."""
+
+    layer: int = -1
+    pooling: Pooling = "weighted"
+    over: Over = "row"
+
+    @property
+    def name(self) -> str:
+        return f"hidden-{self.layer}-{self.pooling}-{self.over}"
+
+
+Want = Loss | HiddenState
+_ALONE = Loss(prompt=False)
+
+
+def measure(
+    rendered: Rendered,
+    wants: Sequence[Want],
+    model: Model,
+    store: Store,
+    ledger: Ledger,
+    batch_tokens: int = BATCH_TOKENS,
+) -> dict[Want, np.ndarray]:
+    """Each wanted measurement of each row: (N,) for a loss, (N, D) for hidden states, float32.
+
+    Rows of length 0 are NaN, as are rows that have no token to measure over.
+    """
+    made_by = f"{model.fingerprint}-{str(model.dtype).removeprefix('torch.')}-v{VERSION}"
+    run = _Run(model, ledger, batch_tokens)
+    blocks = {want: store.block(made_by, want.name) for want in wants if want != _ALONE}
+    values = _measured(rendered, blocks, run) if blocks else {}
+    if _ALONE in wants:
+        answers, row_S = answers_alone(rendered, start_token(model.tokenizer))
+        loss_S = _measured(answers, {_ALONE: store.block(made_by, _ALONE.name)}, run)[_ALONE]
+        values[_ALONE] = _weighted_mean(loss_S, answers.answer_lengths_N, row_S, len(rendered))
+    return values
+
+
+def row_keys(rendered: Rendered) -> list[bytes]:
+    """A hash of what the model sees of each row: its token ids and what each belongs to."""
+    keys = []
+    for i in range(len(rendered)):
+        ids_T, kinds_T = rendered.row(i)
+        made = hashlib.blake2b(np.ascontiguousarray(ids_T).tobytes(), digest_size=16)
+        made.update(np.ascontiguousarray(kinds_T).tobytes())
+        keys.append(made.digest())
+    return keys
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What one call measures with: the weights are read once, and only if some row needs them."""
+
+    model: Model
+    ledger: Ledger
+    batch_tokens: int
+
+    @cached_property
+    def network(self) -> PreTrainedModel:
+        with self.ledger.time("load model"):
+            return make_ready(self.model.network)
+
+
+def _measured(rendered: Rendered, blocks: dict[Want, Block], run: _Run) -> dict[Want, np.ndarray]:
+    """Values of every row; those that some block lacks are measured first."""
+    keys = row_keys(rendered)
+    rows_M = _first_of_each(keys, rendered.lengths_N)
+    missing_M = np.zeros(len(rows_M), dtype=bool)
+    for block in blocks.values():
+        found = block.find([keys[i] for i in rows_M])
+        missing_M |= ~found.known_N
+        run.ledger.damaged_shards.extend(found.damaged)
+    run.ledger.rows_reused += int((~missing_M).sum())
+    if missing_M.any():
+        _fill(rendered, keys, rows_M, missing_M, blocks, run)
+    width = int(run.model.config.get("text_config", run.model.config)["hidden_size"])
+    return {
+        want: block.load(keys, width if isinstance(want, HiddenState) else None).values_N
+        for want, block in blocks.items()
+    }
+
+
+def _fill(
+    rendered: Rendered,
+    keys: list[bytes],
+    rows_M: np.ndarray,
+    missing_M: np.ndarray,
+    blocks: dict[Want, Block],
+    run: _Run,
+) -> None:
+    """Measure the missing rows, one batch after the other."""
+    network, ledger = run.network, run.ledger
+    pending: list[tuple[list[bytes], dict[Want, np.ndarray]]] = []
+    flushed = time.monotonic()
+    what = "answers alone" if _ALONE in blocks else "rows"
+    with ledger.time("measure"), progress(f"measuring {what}", int(missing_M.sum())) as advance:
+        for batch_B in plan_batches(rendered.lengths_N[rows_M], run.batch_tokens):
+            rows_B = rows_M[batch_B[missing_M[batch_B]]]
+            if not len(rows_B):
+                continue
+            batch = Batch.of(rendered, rows_B)
+            pending.append(([keys[i] for i in rows_B], _forward(network, batch, blocks)))
+            ledger.forward_passes += len(rows_B)
+            ledger.forward_tokens += batch.tokens
+            ledger.padding_tokens += batch.padding
+            advance(len(rows_B))
+            if time.monotonic() - flushed > FLUSH_SECONDS:
+                _flush(blocks, pending)
+                flushed = time.monotonic()
+        _flush(blocks, pending)
+
+
+def _weighted_mean(
+    loss_S: np.ndarray, tokens_S: np.ndarray, row_S: np.ndarray, rows: int
+) -> np.ndarray:
+    """(N,) float32: the mean loss over all answer tokens of a row; NaN for a row without any."""
+    sums_N = np.bincount(row_S, loss_S.astype(np.float64) * tokens_S, rows)
+    tokens_N = np.bincount(row_S, tokens_S, rows)
+    mean_N = np.full(rows, np.nan, dtype=np.float32)
+    np.divide(sums_N, tokens_N, mean_N, where=tokens_N > 0, casting="same_kind")
+    return mean_N
+
+
+def _first_of_each(keys: list[bytes], lengths_N: np.ndarray) -> np.ndarray:
+    """Positions of the non-empty rows, equal rows once."""
+    first: dict[bytes, int] = {}
+    for i in np.flatnonzero(lengths_N):
+        first.setdefault(keys[i], int(i))
+    return np.array(list(first.values()), dtype=np.int64)
+
+
+def _forward(
+    network: PreTrainedModel, batch: Batch, wants: Iterable[Want]
+) -> dict[Want, np.ndarray]:
+    states = [want for want in wants if isinstance(want, HiddenState)]
+    losses = [want for want in wants if isinstance(want, Loss)]
+    hidden = forward_hidden(network, batch, sorted({want.layer for want in states} | {-1}))
+    result: dict[Want, np.ndarray] = {
+        want: batch.pool(hidden[want.layer], want.pooling, want.over) for want in states
+    }
+    if losses:
+        loss_B = forward_losses(network, hidden[-1], batch)
+        result |= dict.fromkeys(losses, loss_B)
+    return result
+
+
+def _flush(
+    blocks: dict[Want, Block], pending: list[tuple[list[bytes], dict[Want, np.ndarray]]]
+) -> None:
+    if not pending:
+        return
+    keys = [key for batch, _ in pending for key in batch]
+    for want, block in blocks.items():
+        block.add(keys, np.concatenate([values[want] for _, values in pending]))
+    pending.clear()

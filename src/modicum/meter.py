@@ -1,0 +1,94 @@
+"""The meter: one model, one store and one ledger, asked by views and scores about pools.
+
+Views and scores say what they want of a row (`wants`); the meter renders a pool once, measures
+what several parts want together in shared forward passes, and keeps the answers at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from modicum.ledger import Ledger
+from modicum.pool import Pool
+from modicum.render import Rendered, render
+from modicum.store import Store
+
+if TYPE_CHECKING:
+    from modicum.measure import Want
+    from modicum.models import Model
+
+
+class Part(Protocol):
+    """A view or a score, as far as the meter needs to know it."""
+
+    @property
+    def wants(self) -> tuple[Want, ...]:
+        """What it wants a model to measure of each row; nothing, for most."""
+        ...
+
+
+@dataclass
+class Meter:
+    """Measures pools with one model. Arrays have a row for every row of the pool they are of."""
+
+    model: Model
+    store: Store = field(default_factory=Store.default)
+    ledger: Ledger = field(default_factory=Ledger)
+    limit: int | None = None  # the longest row in tokens; the model's window if None
+    truncate: bool = False  # cut the user's words of rows that are longer
+    batch_tokens: int | None = None
+    _rendered: dict[str, Rendered] = field(default_factory=dict, repr=False)
+    _measured: dict[tuple[str, Want], np.ndarray] = field(default_factory=dict, repr=False)
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest row, in tokens, that is measured."""
+        return self.model.window if self.limit is None else min(self.limit, self.model.window)
+
+    def rendered(self, pool: Pool) -> Rendered:
+        """Token ids of every row under the model's chat template, and what each belongs to."""
+        if pool.fingerprint not in self._rendered:
+            with self.ledger.time("render"):
+                self._rendered[pool.fingerprint] = render(
+                    pool, self.model.tokenizer, limit=self.max_tokens, truncate=self.truncate
+                )
+        return self._rendered[pool.fingerprint]
+
+    def narrow(self, pool: Pool, positions_M: np.ndarray) -> Pool:
+        """`pool.take`, without rendering the rows again."""
+        smaller = pool.take(positions_M)
+        self._rendered[smaller.fingerprint] = self.rendered(pool).take(np.unique(positions_M))
+        return smaller
+
+    def prepare(self, pool: Pool, parts: Sequence[Part]) -> None:
+        """Measure all that these parts want of this pool, sharing forward passes."""
+        wants = {want: None for part in parts for want in part.wants}
+        missing = [want for want in wants if (pool.fingerprint, want) not in self._measured]
+        if not missing:
+            return
+        from modicum.measure import BATCH_TOKENS, measure
+
+        values = measure(
+            self.rendered(pool),
+            missing,
+            self.model,
+            self.store,
+            self.ledger,
+            self.batch_tokens or BATCH_TOKENS,
+        )
+        self._measured |= {(pool.fingerprint, want): array for want, array in values.items()}
+
+    def measured(self, pool: Pool, want: Want) -> np.ndarray:
+        """One measurement of every row of a pool; NaN where it cannot be made."""
+        if (pool.fingerprint, want) not in self._measured:
+            self.prepare(pool, [_Only((want,))])
+        return self._measured[pool.fingerprint, want]
+
+
+@dataclass(frozen=True)
+class _Only:
+    wants: tuple[Want, ...]

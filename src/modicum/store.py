@@ -1,0 +1,144 @@
+"""What was measured, on disk, keyed by content, so that nothing is measured twice.
+
+A block holds one kind of measurement by one model: a folder of shards, each a safetensors file
+with `keys` (n, 16) and `values` (n,) or (n, D). Shards are only ever added, under names of their
+own, so several processes may fill one block. A shard is written beside its place and renamed:
+what is half written is never read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from modicum.cache import cache_folder, write_durably
+
+KEY_BYTES = 16
+_KEY = pa.binary(KEY_BYTES)
+
+
+class Found(NamedTuple):
+    """What a block holds for some keys: which it knows, and the values (NaN where it does not)."""
+
+    known_N: np.ndarray
+    values_N: np.ndarray  # (N,) or (N, D) float32
+    damaged: tuple[str, ...]  # shards that could not be read; their rows count as unknown
+
+
+class Places(NamedTuple):
+    """Where a block holds the values of some keys."""
+
+    shards: list[Path]
+    shard_N: np.ndarray  # index into `shards`, -1 for an unknown key
+    row_N: np.ndarray  # within its shard
+    damaged: tuple[str, ...]
+
+    @property
+    def known_N(self) -> np.ndarray:
+        return self.shard_N >= 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """One kind of measurement by one model."""
+
+    folder: Path
+
+    @property
+    def width(self) -> int | None:
+        """D of the vectors that are held; None if there are none yet, or numbers."""
+        from safetensors import SafetensorError, safe_open
+
+        for path in self._shards():
+            try:
+                with safe_open(path, framework="numpy") as shard:
+                    shape = shard.get_slice("values").get_shape()
+            except SafetensorError:
+                continue
+            return int(shape[1]) if len(shape) == 2 else None
+        return None
+
+    def find(self, keys: Sequence[bytes]) -> Places:
+        """Where each key's value stands: all shards' keys are searched at once, oldest first."""
+        from safetensors import SafetensorError, safe_open
+
+        shards: list[Path] = []
+        held: list[np.ndarray] = []
+        damaged: list[str] = []
+        for path in self._shards():
+            try:
+                with safe_open(path, framework="numpy") as shard:
+                    held.append(shard.get_tensor("keys"))
+            except SafetensorError:
+                damaged.append(str(path))
+            else:
+                shards.append(path)
+        starts = np.cumsum([0, *(len(keys_M16) for keys_M16 in held)])
+        at_N = _places(np.concatenate([np.zeros((0, KEY_BYTES), np.uint8), *held]), keys)
+        shard_N = np.searchsorted(starts, at_N, side="right") - 1
+        return Places(shards, shard_N, at_N - starts[shard_N], tuple(damaged))
+
+    def load(self, keys: Sequence[bytes], width: int | None = None) -> Found:
+        """Values for these keys. `width` is D for vectors, None for numbers."""
+        from safetensors import safe_open
+
+        shape = (len(keys),) if width is None else (len(keys), width)
+        values_N = np.full(shape, np.nan, dtype=np.float32)
+        places = self.find(keys)
+        order_N = np.argsort(places.shard_N, kind="stable")
+        edges = np.searchsorted(places.shard_N[order_N], np.arange(len(places.shards) + 1))
+        for path, start, end in zip(places.shards, edges, edges[1:], strict=False):
+            if start < end:
+                hits_M = order_N[start:end]
+                with safe_open(path, framework="numpy") as shard:
+                    values_N[hits_M] = shard.get_tensor("values")[places.row_N[hits_M]]
+        return Found(places.known_N, values_N, places.damaged)
+
+    def add(self, keys: Sequence[bytes], values_N: np.ndarray) -> None:
+        """Append measured values, durably."""
+        from safetensors.numpy import save_file
+
+        if not keys:
+            return
+        tensors: dict[str, np.ndarray] = {
+            "keys": np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES),
+            "values": np.ascontiguousarray(values_N, dtype=np.float32),
+        }
+        name = f"{time.time_ns():020d}-{uuid4().hex[:8]}.safetensors"
+        write_durably(self.folder / name, lambda beside: save_file(tensors, beside))
+
+    def _shards(self) -> list[Path]:
+        return sorted(self.folder.glob("*.safetensors"))
+
+
+@dataclass(frozen=True)
+class Store:
+    """All blocks below one folder: by default `measured` in the cache folder."""
+
+    folder: Path
+
+    @staticmethod
+    def default() -> Store:
+        """The store that every run shares."""
+        return Store(cache_folder() / "measured")
+
+    def block(self, made_by: str, what: str) -> Block:
+        """The block of one measurement (`what`) by one model and precision (`made_by`)."""
+        return Block(self.folder / made_by / what)
+
+
+def _places(keys_M16: np.ndarray, wanted: Sequence[bytes]) -> np.ndarray:
+    """For each wanted key its first row among `keys_M16`, or -1."""
+    held = pa.FixedSizeBinaryArray.from_buffers(
+        _KEY, len(keys_M16), [None, pa.py_buffer(np.ascontiguousarray(keys_M16))]
+    )
+    found = pc.index_in(pa.array(wanted, _KEY), value_set=held)
+    return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)

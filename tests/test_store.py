@@ -1,0 +1,150 @@
+"""What is measured is found again, and what is half written never is."""
+
+import numpy as np
+import pytest
+
+from modicum.cache import cache_folder, file_hash, write_durably
+from modicum.store import Block, Store
+
+
+def key(letter):
+    return letter.encode() * 16
+
+
+A, B, C, D = map(key, "abcd")
+
+
+@pytest.fixture
+def block(store):
+    return store.block("model", "loss")
+
+
+def test_values_come_back_for_the_keys_asked_in_the_order_asked(block):
+    block.add([A, B, C], np.array([1.0, 2.0, 3.0]))
+    found = block.load([C, A, C])
+    assert found.values_N.tolist() == [3.0, 1.0, 3.0]
+    assert found.values_N.dtype == np.float32
+    assert found.known_N.all()
+
+
+def test_vectors_come_back_as_they_were(block):
+    block.add([A, B], np.array([[1, 2, 3], [4, 5, 6]], np.float32))
+    assert block.width == 3
+    assert block.load([B, A], width=3).values_N.tolist() == [[4, 5, 6], [1, 2, 3]]
+
+
+def test_a_block_of_vectors_tells_what_it_knows_without_its_width(block):
+    block.add([A], np.ones((1, 3), np.float32))
+    assert block.find([A, B]).known_N.tolist() == [True, False]
+
+
+def test_unknown_keys_are_nan_and_not_known(block):
+    block.add([A], np.array([1.0]))
+    found = block.load([B, A, D])
+    assert found.known_N.tolist() == [False, True, False]
+    assert np.isnan(found.values_N).tolist() == [True, False, True]
+
+
+def test_an_empty_block_knows_nothing(block):
+    found = block.load([A, B], width=2)
+    assert not found.known_N.any()
+    assert found.values_N.shape == (2, 2)
+    assert block.width is None
+    assert block.load([]).values_N.shape == (0,)
+
+
+def test_a_value_that_could_not_be_measured_is_known_to_be_nan(block):
+    block.add([A], np.array([np.nan]))
+    found = block.load([A])
+    assert found.known_N.all()
+    assert np.isnan(found.values_N).all()
+
+
+def test_adding_nothing_writes_nothing(block):
+    block.add([], np.zeros(0))
+    assert not block.folder.exists()
+
+
+def test_two_stores_on_one_folder_add_without_loss(store):
+    other = Store(store.folder)
+    for n, (one, letter) in enumerate(zip([store, other] * 2, [A, B, C, D], strict=True)):
+        one.block("model", "loss").add([letter], np.array([float(n)]))
+    assert store.block("model", "loss").load([A, B, C, D]).values_N.tolist() == [0, 1, 2, 3]
+
+
+def test_the_first_value_of_a_key_stays(block):
+    block.add([A], np.array([1.0]))
+    block.add([A, B], np.array([7.0, 2.0]))
+    assert block.load([A, B]).values_N.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("kept", [0, 7, 60, -1])
+def test_a_truncated_shard_is_reported_and_its_rows_are_unknown(block, kept):
+    block.add([A], np.array([1.0]))
+    block.add([B, C], np.array([2.0, 3.0]))
+    broken = sorted(block.folder.iterdir())[1]
+    broken.write_bytes(broken.read_bytes()[:kept])
+    found = block.load([A, B, C])
+    assert found.damaged == (str(broken),)
+    assert found.known_N.tolist() == [True, False, False]
+    assert found.values_N[0] == 1.0
+
+
+def test_a_file_that_is_being_written_is_not_read(block):
+    block.add([A], np.array([1.0]))
+    whole = next(block.folder.iterdir())
+    (block.folder / f".{whole.name}.1234.part").write_bytes(whole.read_bytes()[:-3])
+    assert block.load([A]).damaged == ()
+
+
+def test_blocks_of_other_models_and_measurements_are_apart(store):
+    store.block("model", "loss").add([A], np.array([1.0]))
+    assert not store.block("model", "loss-alone").load([A]).known_N.any()
+    assert not store.block("other", "loss").load([A]).known_N.any()
+
+
+def test_fifty_thousand_keys_are_found_in_a_moment(block):
+    keys = [i.to_bytes(16, "little") for i in range(52_000)]
+    for part in range(0, 52_000, 1_000):
+        block.add(keys[part : part + 1_000], np.arange(part, part + 1_000, dtype=np.float32))
+    found = Block(block.folder).load(keys[::-1])
+    assert found.values_N.tolist() == list(range(52_000))[::-1]
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path):
+    def fail(beside):
+        beside.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_durably(tmp_path / "a" / "file", fail)
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_writer_that_fails_leaves_what_was_there(tmp_path):
+    (tmp_path / "file").write_text("whole")
+
+    def fail(beside):
+        beside.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_durably(tmp_path / "file", fail)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file", "whole")]
+
+
+def test_a_file_hash_follows_the_bytes(tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    first = file_hash(path)
+    assert file_hash(path) == first
+    path.write_bytes(b"three")
+    assert file_hash(path) != first
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODICUM_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("MODICUM_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "modicum"
