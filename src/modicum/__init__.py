@@ -1,0 +1,56 @@
+"""Modicum chooses the few examples worth tuning a language model on."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modicum.choose import Selection, select
+    from modicum.context import Context
+    from modicum.errors import ModicumError
+    from modicum.models import find_model
+    from modicum.pool import Example, Pool, Turn
+    from modicum.scoring import Scored, score
+    from modicum.selection.budget import Budget, Step
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Budget",
+    "Context",
+    "Example",
+    "ModicumError",
+    "Pool",
+    "Scored",
+    "Selection",
+    "Step",
+    "Turn",
+    "find_model",
+    "score",
+    "select",
+]
+
+# Public names are fetched when first used: `import modicum` loads neither numpy nor torch.
+_HOMES = {
+    "Budget": "selection.budget",
+    "Context": "context",
+    "Example": "pool",
+    "ModicumError": "errors",
+    "Pool": "pool",
+    "Scored": "scoring",
+    "Selection": "choose",
+    "Step": "selection.budget",
+    "Turn": "pool",
+    "find_model": "models",
+    "score": "scoring",
+    "select": "choose",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'modicum' has no attribute {name!r}")
+    return getattr(import_module(f"modicum.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,89 @@
+"""What a method is given: a pool, a budget, and the means to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modicum.errors import OptionError
+from modicum.meter import Meter
+from modicum.pool import Pool
+from modicum.selection.budget import Budget, Step
+
+if TYPE_CHECKING:
+    from modicum.scores import Score
+    from modicum.views import View
+
+
+@dataclass(frozen=True)
+class Context:
+    """One question put to a method: which rows of `pool`, within `budget`?
+
+    The pool holds only rows that may be picked. `chosen` are rows already taken (by an earlier
+    selection) and `target` rows of the task in view; neither is part of the pool. A method picks
+    positions of `pool`; reasons name rows by `positions_N`, where they stand in the user's pool.
+    """
+
+    pool: Pool
+    meter: Meter
+    budget: Budget
+    seed: int = 0
+    chosen: Pool | None = None
+    target: Pool | None = None
+    positions: np.ndarray | None = None  # of its rows in the pool that the user gave
+    scored: dict[str, np.ndarray] = field(default_factory=dict)  # what was asked, by score
+    viewed: dict[str, np.ndarray] = field(default_factory=dict)  # finite or not, by view
+    notes: list[str] = field(default_factory=list)  # what a reader of the result should be told
+
+    @property
+    def rows(self) -> int | None:
+        """The budget in rows, or None for a budget in tokens."""
+        return self.budget.rows(len(self.pool))
+
+    @property
+    def positions_N(self) -> np.ndarray:
+        """Where each row stands in the pool that the user gave: how reasons name rows."""
+        return np.arange(len(self.pool)) if self.positions is None else self.positions
+
+    def own_rows(self, steps: Iterable[Step]) -> Iterator[Step]:
+        """Steps whose picks are given by `positions_N`, as picks of `pool`; reasons stay."""
+        positions_N = self.positions_N
+        for step in steps:
+            yield step._replace(pick=int(np.searchsorted(positions_N, step.pick)))
+
+    def vectors(self, view: View) -> np.ndarray:
+        """(N, D) float32: the pool through a view."""
+        vectors_ND = view(self.pool, self.meter)
+        self.viewed[view.name] = np.isfinite(vectors_ND).all(axis=1)
+        return vectors_ND
+
+    def values(self, score: Score) -> np.ndarray:
+        """(N,) float32: the pool through a score. Becomes a column of `rows.parquet`."""
+        values_N = score(self.pool, self.meter)
+        self.scored[score.name] = values_N
+        return values_N
+
+    def target_vectors(self, view: View) -> np.ndarray:
+        """(M, D) float32: the target rows, seen as the pool is."""
+        if self.target is None:
+            raise OptionError("this method needs rows of the task in view: --target FILE")
+        return _finite(view(self.target, self.meter, fitted_on=self.pool), self.target, "--target")
+
+    def chosen_vectors(self, view: View) -> np.ndarray | None:
+        """(M, D) float32: the rows already taken, seen as the pool is; None if there are none."""
+        if self.chosen is None:
+            return None
+        return _finite(view(self.chosen, self.meter, fitted_on=self.pool), self.chosen, "--chosen")
+
+
+def _finite(vectors_MD: np.ndarray, rows: Pool, option: str) -> np.ndarray:
+    bad = np.flatnonzero(~np.isfinite(vectors_MD).all(axis=1))
+    if len(bad):
+        raise OptionError(
+            f"{option}: {len(bad)} of {len(vectors_MD)} rows cannot be measured "
+            f"(the first is {rows.where(int(bad[0]))}); remove them"
+        )
+    return vectors_MD

@@ -1,0 +1,38 @@
+"""k-center greedy: Gonzalez 1985; as a core set for learning, Sener & Savarese 2018."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from modicum.context import Context
+from modicum.selection import Step, kcenter
+from modicum.views import View
+from modicum.views.hidden import Hidden
+
+
+@dataclass(frozen=True)
+class KCenter:
+    """Spread the picks out: each is the row farthest from all taken so far."""
+
+    view: View = field(default_factory=Hidden)
+
+    name: ClassVar[str] = "k-center"
+    aims: ClassVar[bool] = False
+    paper: ClassVar[str] = "Active Learning for CNNs: A Core-Set Approach, arXiv 1708.00489"
+    needs: ClassVar[str] = "a view"
+    cost: ClassVar[str] = "1 forward pass a row (none with view=lexical), then O(rows × picks)"
+    fails: ClassVar[str] = (
+        "on dirty pools: outliers are far from everything, so it takes them first"
+    )
+
+    def __call__(self, context: Context) -> Iterator[Step]:
+        vectors_ND = context.vectors(self.view)
+        steps = kcenter(
+            vectors_ND,
+            start_MD=context.chosen_vectors(self.view),
+            seed=context.seed,
+            positions_N=context.positions_N,
+        )
+        return context.own_rows(steps)

@@ -1,0 +1,73 @@
+"""Low Training Data instruction tuning: Chen et al. 2023, arXiv 2305.09246.
+
+Known of the paper: sentences are encoded, mean-pooled and normalised; k-means finds the task's
+region; a k-center core set spreads over it; less than 0.5 % of the pool served its task. Not
+known: the encoder, the number of clusters, and how exactly the region is drawn. Here each target
+row votes for its nearest centre, and the clusters with most votes are the region, as many as it
+takes to hold `region` of the votes. If the budget outlasts the region, the next clusters follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from modicum.context import Context
+from modicum.errors import OptionError
+from modicum.selection import Step, kcenter, kmeans, near
+from modicum.views import View
+from modicum.views.hidden import Hidden
+
+
+@dataclass(frozen=True)
+class Ltd:
+    """Encode; cluster; keep the clusters near the target; spread k-center picks inside them."""
+
+    view: View = field(default_factory=lambda: Hidden(pooling="mean"))
+    clusters: int = 50
+    region: float = 0.9
+
+    name: ClassVar[str] = "ltd"
+    aims: ClassVar[bool] = True
+    paper: ClassVar[str] = "Maybe Only 0.5% Data is Needed, Chen et al. 2023, arXiv 2305.09246"
+    needs: ClassVar[str] = "a view, and rows of the task in view (--target)"
+    cost: ClassVar[str] = "1 forward pass a row, of the pool and of the target"
+    fails: ClassVar[str] = (
+        "as a recipe for general chat: it makes a specialist of the target's task"
+    )
+
+    def __post_init__(self) -> None:
+        if self.clusters < 1:
+            raise OptionError(f"clusters={self.clusters}; at least 1 is needed")
+        if not 0 < self.region <= 1:
+            raise OptionError(f"region={self.region}: give a share of the votes, 0.9 for 90 %")
+
+    def __call__(self, context: Context) -> Iterator[Step]:
+        vectors_ND = context.vectors(self.view)
+        groups = kmeans(vectors_ND, self.clusters, context.seed)
+        context.notes.extend(filter(None, [groups.note]))
+        nearest = near(groups.centers_CD, context.target_vectors(self.view))
+        taken_MD = context.chosen_vectors(self.view)
+        for n, clusters in enumerate(_regions(nearest.order_C, nearest.votes_C, self.region)):
+            inside_M = np.flatnonzero(np.isin(groups.labels_N, clusters))
+            steps = kcenter(
+                vectors_ND[inside_M],
+                start_MD=taken_MD,
+                seed=context.seed,
+                positions_N=context.positions_N[inside_M],
+            )
+            for step in context.own_rows(steps):
+                outside = f"{step.gain:.4g} from the nearest earlier pick, outside the region"
+                yield step._replace(reason=outside) if n else step
+            done_MD = vectors_ND[inside_M]
+            taken_MD = done_MD if taken_MD is None else np.concatenate([taken_MD, done_MD])
+
+
+def _regions(order_C: np.ndarray, votes_C: np.ndarray, share: float) -> list[np.ndarray]:
+    """The clusters that hold this share of the votes together, then the others one by one."""
+    held_C = np.cumsum(votes_C[order_C]) / votes_C.sum()
+    size = int(np.searchsorted(held_C, share)) + 1
+    return [order_C[:size], *order_C[size:].reshape(-1, 1)]

@@ -1,0 +1,182 @@
+"""Views, scores and methods by name, and their options from `--set key=value`.
+
+There is no registry: the members of a room are the classes with a `name` that its modules define,
+and `package.module:Object` names one of the user's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from modicum.errors import OptionError
+
+ROOMS = {"view": "modicum.views", "score": "modicum.scores"}  # options that choose a part
+
+
+@cache
+def members(room: str) -> dict[str, type]:
+    """The classes of a room (`modicum.methods`, …) by name, found in its modules."""
+    found: dict[str, type] = {}
+    package = importlib.import_module(room)
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{room}.{info.name}")
+        for _, kind in inspect.getmembers(module, inspect.isclass):
+            if kind.__module__ == module.__name__ and isinstance(vars(kind).get("name"), str):
+                found[vars(kind)["name"]] = kind
+    return dict(sorted(found.items()))
+
+
+def find(room: str, name: str) -> Any:
+    """The member of this name, or whatever `package.module:Object` names."""
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        if not all(word.isidentifier() for word in [*module.split("."), attribute]):
+            raise OptionError(f"{name} names no object: write package.module:Object")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise OptionError(f"{name} cannot be imported: {error}") from error
+    if name not in (known := members(room)):
+        what = room.rpartition(".")[2].removesuffix("s")
+        raise OptionError(
+            f"there is no {what} {name!r}: choose {', '.join(known)}, or package.module:Object"
+        )
+    return known[name]
+
+
+def build(kind: Any, settings: Mapping[str, Any]) -> Any:
+    """An instance of a member with these options, or the callable itself if it takes none.
+
+    An option that chooses a part (`view`, `score`) takes a name; the options that the part has
+    are then understood as well. Unknown options are refused.
+    """
+    left = dict(settings)
+    made = _build(kind, None, left) if is_dataclass(kind) and isinstance(kind, type) else kind
+    if left:
+        raise OptionError(
+            f"{_label(kind)} has no option {', '.join(sorted(left))}; "
+            f"it has {', '.join(option_names(made)) or 'none'}"
+        )
+    return made() if inspect.isclass(made) else made
+
+
+def option_names(part: Any) -> list[str]:
+    """The options that an instance understands, those of its own parts included."""
+    if not is_dataclass(part):
+        return []
+    names: list[str] = []
+    for field in fields(part):
+        names.append(field.name)
+        if field.name in ROOMS:
+            names += option_names(getattr(part, field.name, None))
+    return names
+
+
+def describe(part: Any) -> dict[str, Any]:
+    """Every resolved option of an instance, for the manifest."""
+    if not is_dataclass(part):
+        return {"name": _label(part)}
+    options: dict[str, Any] = {"name": _label(part)}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        plain = value is None or isinstance(value, str | bool | int | float)
+        options[field.name] = value if plain else describe(value)
+    return options
+
+
+def _build(kind: type, default: Any, left: dict[str, Any]) -> Any:
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.name in ROOMS:
+            usual = _default(field) if default is None else getattr(default, field.name)
+            if field.name in left or (usual is not None and usual is not MISSING):
+                values[field.name] = _part(field.name, usual, left)
+        elif field.name in left:
+            values[field.name] = _parse(left.pop(field.name), hints[field.name], field.name)
+    if default is not None:
+        return replace(default, **values)
+    needed = [f.name for f in fields(kind) if f.name not in values and _default(f) is MISSING]
+    if needed:
+        raise OptionError(f"{_label(kind)} needs {', '.join(needed)}: --set {needed[0]}=VALUE")
+    return kind(**values)
+
+
+def _part(option: str, default: Any, left: dict[str, Any]) -> Any:
+    chosen = left.pop(option, None)
+    if chosen is not None and not isinstance(chosen, str):
+        return chosen  # an instance, from Python
+    kind = type(default) if chosen is None else find(ROOMS[option], chosen)
+    if not is_dataclass(kind):  # of the user's own, without options
+        return default if chosen is None else build(kind, {})
+    return _build(kind, default if type(default) is kind else None, left)
+
+
+def _default(field: Any) -> Any:
+    if field.default is not MISSING:
+        return field.default
+    return MISSING if field.default_factory is MISSING else field.default_factory()
+
+
+def _parse(value: Any, hint: Any, option: str) -> Any:
+    """A value of the field's type; text is read as the type says, nothing else is converted."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for kind in kinds:
+        read = _read_text(value, kind) if isinstance(value, str) else _as_it_is(value, kind)
+        if read is not MISSING:
+            return read
+    raise OptionError(f"{option}={value}: give {_wanted(kinds)}")
+
+
+def _read_text(text: str, kind: Any) -> Any:
+    if kind is NoneType:
+        return None if text.lower() == "none" else MISSING
+    if get_origin(kind) is Literal:
+        return next((choice for choice in get_args(kind) if str(choice) == text), MISSING)
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), MISSING)
+    if kind in (int, float, str):
+        try:
+            return kind(text)
+        except ValueError:
+            return MISSING
+    return MISSING
+
+
+def _as_it_is(value: Any, kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        return value if value in get_args(kind) else MISSING
+    if not isinstance(kind, type):
+        return value  # more than a value can be checked against
+    if isinstance(value, bool) and kind is not bool:
+        return MISSING
+    return value if isinstance(value, (int, float) if kind is float else kind) else MISSING
+
+
+def _wanted(kinds: tuple[Any, ...]) -> str:
+    words: list[str] = []
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            words += [str(choice) for choice in get_args(kind)]
+        else:
+            words.append(
+                {int: "a whole number", float: "a number", bool: "true or false"}.get(
+                    kind, "none" if kind is NoneType else "text"
+                )
+            )
+    return " or ".join(words)
+
+
+def _label(part: Any) -> str:
+    named = getattr(part, "name", None)
+    if isinstance(named, str):
+        return named
+    kind = part if inspect.isclass(part) or inspect.isfunction(part) else type(part)
+    return f"{kind.__module__}:{kind.__qualname__}"

@@ -1,0 +1,117 @@
+"""Run folders: everything that one command made, and which command that was.
+
+`command.json` is written first: it says whose folder this is, so that the same line goes on in
+it and another line is refused. `manifest.json` is written last: a folder without one is not
+finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modicum.cache import write_durably
+from modicum.errors import RunError
+from modicum.pool import Pool, Rejected
+
+_SHOWN = 60  # characters of an option in a message
+_PACKAGES = ("modicum", "numpy", "pyarrow", "scikit-learn", "torch", "tokenizers", "transformers")
+
+
+def open_run(folder: Path, command: Mapping[str, Any]) -> bool:
+    """Make the folder this command's own. True if the command has already finished in it.
+
+    `command` is what decides the result: options and the hashes of the inputs.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file, not a folder; choose another -o")
+    about = folder / "command.json"
+    if not about.exists():
+        if folder.exists() and any(not _half_written(path) for path in folder.iterdir()):
+            raise RunError(f"{folder} is not empty and is no run folder; choose another -o")
+        write_json(about, command)
+        return False
+    before, now = _read_object(about), json.loads(json.dumps(command))
+    if before != now:
+        changed = [key for key in {**now, **before} if before.get(key) != now.get(key)]
+        raise RunError(
+            f"{folder} belongs to another command: {_difference(changed[0], before, now)}; "
+            "choose another -o"
+        )
+    return (folder / "manifest.json").exists()
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what a killed run of the same command left: subsets, and files half written.
+
+    Whatever else lies in the folder is not ours to remove, and a finished run has a manifest.
+    """
+    for path in folder.iterdir():
+        if path.is_file() and (path.name.startswith("subset.") or _half_written(path)):
+            path.unlink()
+
+
+def run_name(command: Mapping[str, Any], words: str) -> str:
+    """A folder name that is the same whenever the command is, and else differs."""
+    made = hashlib.blake2b(json.dumps(command, sort_keys=True).encode(), digest_size=3)
+    return f"{words}-{made.hexdigest()}"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON durably. NaN is not JSON, and is refused."""
+    _write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_rejected(rejected: tuple[Rejected, ...], path: Path) -> None:
+    """One JSON line for each row that was set aside: file, row, reason, detail."""
+    rows = (
+        {"file": r.path, "row": r.row, "reason": r.reason, "detail": r.detail} for r in rejected
+    )
+    _write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def inputs(pool: Pool) -> list[dict[str, Any]]:
+    """Each input file with its format, rows and hash."""
+    return [
+        {"path": f.path, "format": f.format, "rows": f.rows, "blake2b": f.hash} for f in pool.files
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide a result."""
+    return {"python": platform.python_version()} | {
+        package: importlib.metadata.version(package) for package in _PACKAGES
+    }
+
+
+def _write_text(path: Path, text: str) -> None:
+    def write(beside: Path) -> None:
+        beside.write_text(text, encoding="utf-8")
+
+    write_durably(path, write)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise RunError(f"{path} was not written by Modicum; choose another -o")
+    return found
+
+
+def _half_written(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def _difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    was, given = (json.dumps(each.get(key), ensure_ascii=False) for each in (before, now))
+    if max(len(was), len(given)) > _SHOWN:
+        return f"its {key} changed"
+    return f"its {key} was {was}, here it is {given}"

@@ -1,0 +1,63 @@
+"""Scores of every row of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modicum.errors import OptionError
+from modicum.meter import Meter
+from modicum.models import Model, Precision
+from modicum.parts import build, find, members
+from modicum.pool import Pool
+from modicum.store import Store
+from modicum.usable import TooLong, meter_of, spread, unscored, unusable
+
+if TYPE_CHECKING:
+    from modicum.scores import Score
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of a pool, and which of its rows have none and why."""
+
+    pool: Pool
+    scores: dict[str, np.ndarray]  # (N,) float32 each, NaN where there is no score
+    left_out: dict[int, str]
+    meter: Meter
+
+
+def score(
+    pool: Pool,
+    scores: str | Sequence[str],
+    model: str | Path | Model | None = None,
+    *,
+    too_long: TooLong = "drop",
+    max_tokens: int | None = None,
+    precision: Precision = "auto",
+    store: Store | None = None,
+) -> Scored:
+    """Measure the named scores; those that need the same forward pass share it."""
+    parts = scorers([scores] if isinstance(scores, str) else scores)
+    meter = meter_of(
+        model, too_long=too_long, max_tokens=max_tokens, precision=precision, store=store
+    )
+    left_out = unusable(pool, meter, too_long)
+    rows_M = np.setdiff1d(np.arange(len(pool)), list(left_out))
+    measured = meter.narrow(pool, rows_M)
+    meter.prepare(measured, parts)
+    values = {part.name: spread(part(measured, meter), rows_M, len(pool)) for part in parts}
+    for name, values_N in values.items():
+        left_out |= unscored(name, values_N[rows_M], rows_M)
+    return Scored(pool, values, left_out, meter)
+
+
+def scorers(names: Sequence[str]) -> list[Score]:
+    """The scores of these names; none, or one that does not exist, is an `OptionError`."""
+    if not names:
+        raise OptionError(f"name a score: {', '.join(members('modicum.scores'))}")
+    return [build(find("modicum.scores", name), {}) for name in names]
