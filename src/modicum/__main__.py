@@ -1,0 +1,5 @@
+"""`python -m modicum`."""
+
+from modicum.cli import main
+
+main()

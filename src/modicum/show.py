@@ -1,0 +1,123 @@
+"""Results for people, on a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from modicum.jobs import Done
+
+_PICKS_SHOWN = 5
+_WIDE = 100  # where output is not a terminal, lines are not folded to 80
+
+
+def selection(done: Done) -> None:
+    """What was picked, the first picks with their reasons, and where it all lies."""
+    out = _console()
+    _counts(out, done)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("order", "id", "tokens", "reason"):
+        table.add_column(heading, justify="right" if heading in ("order", "tokens") else "left")
+    for row in _first_picks(done.folder):
+        cells = (row["order"] + 1, row["id"], row["tokens"], row["reason"])
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    out.print(table)
+    for note in done.manifest["notes"]:
+        out.print(f"note: {escape(note)}")
+    for name in done.manifest["subset"]:
+        out.print(escape(str(done.folder / name)))
+
+
+def scores(done: Done) -> None:
+    """How the scores are spread, and where they lie."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    out = _console()
+    _counts(out, done)
+    rows = pq.read_table(done.folder / "rows.parquet")
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("score", "rows", "5 %", "50 %", "95 %"):
+        table.add_column(heading, justify="left" if heading == "score" else "right")
+    for name in done.manifest["scores"]:
+        values_M = np.asarray(rows[name].drop_null().to_numpy())
+        spread = np.percentile(values_M, [5, 50, 95]) if len(values_M) else []
+        table.add_row(name, f"{len(values_M):,}", *(f"{value:.4g}" for value in spread))
+    out.print(table)
+    out.print(escape(str(done.folder / "rows.parquet")))
+
+
+def report(found: Any) -> None:
+    """What `check` found."""
+    from modicum.check import print_report
+
+    print_report(found, _console())
+
+
+def methods(found: list[dict[str, Any]]) -> None:
+    """One line a method; or, of a single one, all it says of itself."""
+    out = _console()
+    if len(found) > 1:
+        table = Table(box=box.SIMPLE, pad_edge=False)
+        for heading in ("method", "paper", "needs"):
+            table.add_column(heading)
+        for each in found:
+            table.add_row(*(escape(each[key]) for key in ("name", "paper", "needs")))
+        out.print(table)
+        out.print("modicum methods NAME says more of one")
+        return
+    for key in ("name", "does", "paper", "needs", "cost", "fails"):
+        out.print(f"[bold]{key}[/bold]  {escape(found[0][key])}")
+    options = ", ".join(f"{key}={value}" for key, value in _flat(found[0]["options"]))
+    out.print(f"[bold]options[/bold]  {escape(options) or 'none'}")
+
+
+def _console() -> Console:
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=_WIDE)
+
+
+def _counts(out: Console, done: Done) -> None:
+    if done.again:
+        out.print("finished before; nothing was done")
+    counts = done.manifest["counts"]
+    words = [f"{counts['kept']:,} rows"]
+    if counts["rejected"]:
+        words.append(f"{counts['rejected']:,} rejected (rejected.jsonl)")
+    words += [f"{number:,} {reason}" for reason, number in counts["left_out"].items()]
+    if "picked" in counts:
+        share = counts["tokens_picked"] / max(1, counts["tokens"])
+        words.append(f"{counts['picked']:,} picked, {share:.1%} of the tokens")
+    out.print(escape("; ".join(words)))
+    ledger = done.manifest["ledger"]
+    seconds = sum(ledger["seconds"].values())
+    out.print(
+        f"{ledger['forward_tokens']:,} tokens forward, {ledger['rows_reused']:,} measurements "
+        f"reused, {seconds:.1f} s"
+    )
+
+
+def _first_picks(folder: Path) -> list[dict[str, Any]]:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(folder / "rows.parquet", columns=["id", "tokens", "order", "reason"])
+    first = rows.filter(pc.less(rows["order"], _PICKS_SHOWN)).sort_by("order")
+    return list(first.to_pylist())
+
+
+def _flat(options: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Options, those of a view or score after the one that chooses it."""
+    flat: list[tuple[str, Any]] = []
+    for key, value in options.items():
+        if isinstance(value, dict):
+            flat.append((key, value["name"]))
+            flat += [(k, v) for k, v in value.items() if k != "name"]
+        else:
+            flat.append((key, value))
+    return flat
