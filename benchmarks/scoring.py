@@ -1,0 +1,215 @@
+"""How fast is scoring? IFD of the same rows by the same model, three ways in one run.
+
+public way    float32, one row at a time, logits at every position, three passes a row (whole row,
+              prompt, answer), as the public IFD script does it
+careful loop  float32, one row at a time, two passes, logits only where an answer is predicted
+modicum       `modicum score --with ifd`, in its own precision, nothing in the store
+
+The three take turns, a slice of the rows at a time, so that a change in the machine's speed meets
+all of them. Beside them stands how fast this machine multiplies matrices of the model's shapes,
+and which share of that limit Modicum's scoring reaches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import PreTrainedModel
+
+from modicum import Pool, find_model
+from modicum.forward import answer_spans, start_token
+from modicum.ledger import Ledger
+from modicum.measure import Loss, measure
+from modicum.meter import Meter
+from modicum.models import Model
+from modicum.render import ANSWER, Rendered
+from modicum.store import Store
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "pool.jsonl"
+
+
+@dataclass
+class Way:
+    """One way to score, with its seconds and its losses so far."""
+
+    run: Callable[[Rendered], np.ndarray]  # → (N, 2): loss given the prompt, loss alone
+    seconds: list[float] = field(default_factory=list)
+    losses: list[np.ndarray] = field(default_factory=list)
+
+    def time(self, rows: Rendered) -> None:
+        began = time.perf_counter()
+        self.losses.append(self.run(rows))
+        self.seconds.append(time.perf_counter() - began)
+
+
+def main() -> None:
+    options = _options()
+    pool = Pool.read(options.pool)
+    model = find_model(options.model)
+    plain = find_model(options.model, precision="float32")
+    # Spread over the pool, so that a pool sorted by source is not judged by its first source.
+    chosen = np.unique(np.linspace(0, len(pool) - 1, options.rows).astype(int))
+    rows = Meter(model).rendered(pool).take(chosen)
+    network = plain.network
+    measure(rows.take([0]), [Loss()], model, Store(Path(tempfile.mkdtemp())), Ledger())  # loads it
+    start = start_token(model.tokenizer)
+    ways = {
+        "public way": Way(lambda part: public_way(network, part, start)),
+        "careful loop": Way(lambda part: careful_loop(network, part, start)),
+        "modicum": Way(lambda part: modicum_way(model, part)),
+    }
+    limits: list[float] = []
+    for _ in range(options.repeats):
+        for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // options.slice)):
+            for way in ways.values():
+                way.time(rows.take(part))
+            limits.append(matmul_limit(model))
+    result = summary(ways, rows, model, network, limits, options.repeats)
+    if options.json:
+        print(json.dumps(result, indent=1))
+    else:
+        show(result)
+
+
+def public_way(network: PreTrainedModel, rows: Rendered, start: int) -> np.ndarray:
+    """Whole row, prompt and answer, one after the other, with full logits."""
+    losses = []
+    for i in range(len(rows)):
+        ids_T, kinds_T = (torch.as_tensor(a.astype(np.int64)) for a in rows.row(i))
+        labels_T = torch.where(kinds_T == ANSWER, ids_T, -100)
+        answer_T = torch.cat([torch.tensor([start]), ids_T[kinds_T == ANSWER]])
+        with torch.inference_mode():
+            whole = network(input_ids=ids_T[None], labels=labels_T[None]).loss
+            network(input_ids=ids_T[kinds_T != ANSWER][None])
+            alone = network(input_ids=answer_T[None], labels=answer_T[None]).loss
+        losses.append((float(whole), float(alone)))
+    return np.array(losses)
+
+
+def careful_loop(network: PreTrainedModel, rows: Rendered, start: int) -> np.ndarray:
+    """Two passes, logits where an answer token is predicted."""
+    losses = []
+    for i in range(len(rows)):
+        ids_T, kinds_T = rows.row(i)
+        spans = answer_spans(kinds_T)
+        alone_T = np.concatenate([[start], ids_T[kinds_T == ANSWER]])
+        whole = _loss(network, ids_T, np.concatenate([np.arange(a, b) for a, b in spans]))
+        losses.append((whole, _loss(network, alone_T, np.arange(1, len(alone_T)))))
+    return np.array(losses)
+
+
+def _loss(network: PreTrainedModel, ids_T: np.ndarray, at_M: np.ndarray) -> float:
+    tokens_T = torch.as_tensor(ids_T.astype(np.int64))
+    with torch.inference_mode():
+        logits = network(input_ids=tokens_T[None], logits_to_keep=torch.as_tensor(at_M - 1)).logits[
+            0
+        ]
+        return float(torch.nn.functional.cross_entropy(logits.float(), tokens_T[at_M]))
+
+
+def modicum_way(model: Model, rows: Rendered) -> np.ndarray:
+    """What `modicum score --with ifd` does after rendering, into an empty store."""
+    with tempfile.TemporaryDirectory() as folder:
+        wants = (Loss(), Loss(prompt=False))
+        found = measure(rows, wants, model, Store(Path(folder)), Ledger())
+    return np.stack([found[want] for want in wants], axis=1)
+
+
+def matmul_limit(model: Model) -> float:
+    """Floating-point operations a second of bare matrix products of the model's shapes."""
+    config = model.config.get("text_config", model.config)
+    wide, inner = int(config["hidden_size"]), int(config["intermediate_size"])
+    x = torch.randn(2048, wide, dtype=model.dtype)
+    up = torch.randn(inner, wide, dtype=model.dtype)
+    best = 0.0
+    for _ in range(20):
+        began = time.perf_counter()
+        torch.nn.functional.linear(x, up)
+        best = max(best, 2 * 2048 * wide * inner / (time.perf_counter() - began))
+    return best
+
+
+def work(rows: Rendered, network: PreTrainedModel) -> float:
+    """Operations of IFD's two passes: 2 a weight a token, the head at answers only."""
+    head = network.get_output_embeddings().weight.numel()
+    body = sum(p.numel() for p in network.base_model.parameters())
+    body -= network.get_input_embeddings().weight.numel()
+    answers = int(rows.answer_lengths_N.sum())
+    tokens = int(rows.lengths_N.sum()) + answers + len(rows)
+    return 2.0 * (body * tokens + head * 2 * answers)
+
+
+def summary(
+    ways: dict[str, Way],
+    rows: Rendered,
+    model: Model,
+    network: PreTrainedModel,
+    limits: list[float],
+    repeats: int,
+) -> dict[str, Any]:
+    seconds = {name: sum(way.seconds) for name, way in ways.items()}
+    losses = {name: np.concatenate(way.losses) for name, way in ways.items()}
+    gap = np.abs(losses["modicum"] - losses["public way"])
+    single = np.array([len(answer_spans(rows.row(i)[1])) == 1 for i in range(len(rows))])
+    alone = gap[:, 1][np.tile(single, repeats)]  # the public way knows one answer a row
+    limit = float(np.median(limits))
+    return {
+        "rows": len(rows),
+        "repeats": repeats,
+        "tokens": int(rows.lengths_N.sum()),
+        "model": model.name,
+        "precision": str(model.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "rows_per_second": {name: len(rows) * repeats / s for name, s in seconds.items()},
+        "ratio_to_public_way": seconds["public way"] / seconds["modicum"],
+        "ratio_to_careful_loop": seconds["careful loop"] / seconds["modicum"],
+        "matmul_limit_gflops": limit / 1e9,
+        "share_of_matmul_limit": work(rows, network) * repeats / seconds["modicum"] / limit,
+        "max_loss_difference": float(max(gap[:, 0].max(), alone.max())),
+        "mean_loss_difference": float(np.concatenate([gap[:, 0], alone]).mean()),
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    out = Console(highlight=False, width=100)
+    out.print(
+        f"IFD of {result['rows']} rows ({result['tokens']:,} tokens) × {result['repeats']}, "
+        f"{result['model']}, {result['threads']} threads"
+    )
+    table = Table("way", "rows/s", "Modicum is faster by")
+    for name, rate in result["rows_per_second"].items():
+        ratio = result["rows_per_second"]["modicum"] / rate
+        table.add_row(name, f"{rate:.2f}", "" if name == "modicum" else f"{ratio:.2f} ×")
+    out.print(table)
+    out.print(
+        f"matrix products: {result['matmul_limit_gflops']:,.0f} GFLOP/s in {result['precision']}; "
+        f"Modicum reaches {result['share_of_matmul_limit']:.0%} of it\n"
+        f"loss differs from float32 by {result['max_loss_difference']:.4f} nats at most, "
+        f"{result['mean_loss_difference']:.4f} on average"
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pool", default=str(EXAMPLE), help="rows to score")
+    parser.add_argument("--rows", type=int, default=64, help="how many of them")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--slice", type=int, default=32, help="rows between two turns")
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
