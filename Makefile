@@ -45,4 +45,4 @@ lock:
 	  | sed 's/+cpu$$//') > constraints.new && mv constraints.new constraints.txt
 
 clean:
-	rm -rf .venv build dist runs
+	rm -rf .venv build dist runs/demo

@@ -28,7 +28,7 @@ from rich.table import Table
 from transformers import PreTrainedModel
 
 from modicum import Pool, find_model
-from modicum.forward import answer_spans, start_token
+from modicum.forward import answers_alone, start_token
 from modicum.ledger import Ledger
 from modicum.measure import Loss, measure
 from modicum.meter import Meter
@@ -61,8 +61,9 @@ def main() -> None:
     # Spread over the pool, so that a pool sorted by source is not judged by its first source.
     chosen = np.unique(np.linspace(0, len(pool) - 1, options.rows).astype(int))
     rows = Meter(model).rendered(pool).take(chosen)
+    rows = rows.take(np.flatnonzero((rows.lengths_N > 0) & (rows.lengths_N <= model.window)))
     network = plain.network
-    measure(rows.take([0]), [Loss()], model, Store(Path(tempfile.mkdtemp())), Ledger())  # loads it
+    modicum_way(model, rows.take([0]))  # loads the weights
     start = start_token(model.tokenizer)
     ways = {
         "public way": Way(lambda part: public_way(network, part, start)),
@@ -86,9 +87,10 @@ def public_way(network: PreTrainedModel, rows: Rendered, start: int) -> np.ndarr
     """Whole row, prompt and answer, one after the other, with full logits."""
     losses = []
     for i in range(len(rows)):
-        ids_T, kinds_T = (torch.as_tensor(a.astype(np.int64)) for a in rows.row(i))
+        tokens = (a.astype(np.int64) for a in rows.row(i))
+        ids_T, kinds_T = (torch.as_tensor(a, device=network.device) for a in tokens)
         labels_T = torch.where(kinds_T == ANSWER, ids_T, -100)
-        answer_T = torch.cat([torch.tensor([start]), ids_T[kinds_T == ANSWER]])
+        answer_T = torch.cat([ids_T.new_tensor([start]), ids_T[kinds_T == ANSWER]])
         with torch.inference_mode():
             whole = network(input_ids=ids_T[None], labels=labels_T[None]).loss
             network(input_ids=ids_T[kinds_T != ANSWER][None])
@@ -102,20 +104,18 @@ def careful_loop(network: PreTrainedModel, rows: Rendered, start: int) -> np.nda
     losses = []
     for i in range(len(rows)):
         ids_T, kinds_T = rows.row(i)
-        spans = answer_spans(kinds_T)
         alone_T = np.concatenate([[start], ids_T[kinds_T == ANSWER]])
-        whole = _loss(network, ids_T, np.concatenate([np.arange(a, b) for a, b in spans]))
+        whole = _loss(network, ids_T, np.flatnonzero(kinds_T == ANSWER))
         losses.append((whole, _loss(network, alone_T, np.arange(1, len(alone_T)))))
     return np.array(losses)
 
 
 def _loss(network: PreTrainedModel, ids_T: np.ndarray, at_M: np.ndarray) -> float:
-    tokens_T = torch.as_tensor(ids_T.astype(np.int64))
+    tokens_T = torch.as_tensor(ids_T.astype(np.int64), device=network.device)
+    before_M = torch.as_tensor(at_M - 1, device=network.device)
     with torch.inference_mode():
-        logits = network(input_ids=tokens_T[None], logits_to_keep=torch.as_tensor(at_M - 1)).logits[
-            0
-        ]
-        return float(torch.nn.functional.cross_entropy(logits.float(), tokens_T[at_M]))
+        logits_MV = network(input_ids=tokens_T[None], logits_to_keep=before_M).logits[0]
+        return float(torch.nn.functional.cross_entropy(logits_MV.float(), tokens_T[at_M]))
 
 
 def modicum_way(model: Model, rows: Rendered) -> np.ndarray:
@@ -128,14 +128,15 @@ def modicum_way(model: Model, rows: Rendered) -> np.ndarray:
 
 def matmul_limit(model: Model) -> float:
     """Floating-point operations a second of bare matrix products of the model's shapes."""
-    config = model.config.get("text_config", model.config)
-    wide, inner = int(config["hidden_size"]), int(config["intermediate_size"])
-    x = torch.randn(2048, wide, dtype=model.dtype)
-    up = torch.randn(inner, wide, dtype=model.dtype)
+    wide, inner = model.text_config.hidden_size, model.text_config.intermediate_size
+    x = torch.randn(2048, wide, dtype=model.dtype, device=model.device)
+    up = torch.randn(inner, wide, dtype=model.dtype, device=model.device)
     best = 0.0
     for _ in range(20):
         began = time.perf_counter()
         torch.nn.functional.linear(x, up)
+        if model.device.type == "cuda":
+            torch.cuda.synchronize()
         best = max(best, 2 * 2048 * wide * inner / (time.perf_counter() - began))
     return best
 
@@ -161,7 +162,7 @@ def summary(
     seconds = {name: sum(way.seconds) for name, way in ways.items()}
     losses = {name: np.concatenate(way.losses) for name, way in ways.items()}
     gap = np.abs(losses["modicum"] - losses["public way"])
-    single = np.array([len(answer_spans(rows.row(i)[1])) == 1 for i in range(len(rows))])
+    single = np.bincount(answers_alone(rows, 0)[1], minlength=len(rows)) == 1
     alone = gap[:, 1][np.tile(single, repeats)]  # the public way knows one answer a row
     limit = float(np.median(limits))
     return {

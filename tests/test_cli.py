@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -108,7 +109,7 @@ def test_select_writes_the_folder_and_says_what_it_picked(select: Run, tiny_file
     ran = select("-m", "longest", "-k", 3, "-o", "out")
     assert ran.status == 0
     assert "12 rows; 3 picked" in ran.out
-    assert "number 1 from the top" in ran.out
+    assert re.search(r"length \d+, number 1 from the top", ran.out)
     files = {path.name for path in Path("out").iterdir()}
     assert files == {"subset.jsonl", "rows.parquet", "manifest.json", "command.json"}
 
@@ -161,6 +162,11 @@ def test_another_command_on_a_folder_is_refused(select: Run):
     ran = select("-m", "random", "-k", 3, "-o", "out")
     assert ran.status == 2
     assert ran.err.endswith('its budget was "2", here it is "3"; choose another -o')
+
+
+def test_a_line_that_was_refused_can_be_put_right_in_the_same_folder(select: Run):
+    assert select("-m", "random", "-k", 13, "-o", "out").status == 2
+    assert select("-m", "random", "-k", 12, "-o", "out").status == 0
 
 
 def test_a_folder_of_someone_else_is_refused(select: Run):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from modicum import forward, measure
@@ -48,7 +49,7 @@ class Bigrams:
 
     fingerprint: str = "bigrams"
     dtype: torch.dtype = torch.float32
-    config: dict[str, Any] = field(default_factory=lambda: {"hidden_size": 4})
+    text_config: Any = field(default_factory=lambda: SimpleNamespace(hidden_size=4))
     tokenizer: Any = field(default_factory=lambda: SimpleNamespace(bos_token_id=0, eos_token_id=0))
 
     @property
@@ -125,6 +126,32 @@ def test_losses_are_those_of_transformers_row_by_row(tiny_pool, meter):
     network, rendered = meter.model.network, meter.rendered(tiny_pool)
     expected = [theirs(network, *map(np.int64, rendered.row(i))) for i in range(len(tiny_pool))]
     assert meter.measured(tiny_pool, GIVEN).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 512}
+OTHERS = {
+    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 2},  # its own names, and LayerNorm
+    "GPTNeoX": SMALL | {"hidden_size": 32, "intermediate_size": 64},
+    "OPT": SMALL | {"hidden_size": 32, "ffn_dim": 64, "word_embed_proj_dim": 16},
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_architectures_are_measured_too(kind, precision, tiny_pool, tiny_model, tmp_path):
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=len(tiny_model.tokenizer), **OTHERS[kind]
+    )
+    plain = AutoModelForCausalLM.from_config(config).eval()
+    plain.save_pretrained(tmp_path / "model")
+    tiny_model.tokenizer.save_pretrained(tmp_path / "model")
+    meter = Meter(find_model(tmp_path / "model", precision=precision), Store(tmp_path / "store"))
+    expected = theirs(plain, *map(np.int64, meter.rendered(tiny_pool).row(0)))
+    near = 1e-4 if precision == "float32" else 0.05
+    assert meter.measured(tiny_pool, GIVEN)[0] == pytest.approx(expected, abs=near)
+    wide = config.word_embed_proj_dim if kind == "OPT" else 32
+    assert meter.measured(tiny_pool, HiddenState()).shape == (len(tiny_pool), wide)
 
 
 def test_two_answers_alone_weigh_as_many_as_their_tokens(tiny_pool, meter):

@@ -60,9 +60,10 @@ def test_a_missing_gguf_file_is_named(tmp_path):
         find_model(tmp_path / "absent.gguf")
 
 
-def test_a_file_that_is_no_gguf_leaves_nothing_behind(tmp_path, monkeypatch):
+@pytest.mark.parametrize("content", [b"", b"not a model", b"GGUF, and no more"])
+def test_a_file_that_is_no_gguf_leaves_nothing_behind(content, tmp_path, monkeypatch):
     monkeypatch.setenv("MODICUM_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "odd.gguf").write_bytes(b"not a model")
+    (tmp_path / "odd.gguf").write_bytes(content)
     with pytest.raises(ModelError, match="cannot be read as a GGUF language model"):
         find_model(tmp_path / "odd.gguf")
     assert list((tmp_path / "cache" / "models").iterdir()) == []
@@ -80,6 +81,12 @@ def test_a_folder_without_weights_or_configuration_is_refused(folder):
         find_model(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="no weights"):
+        find_model(folder)
+
+
+def test_a_configuration_that_is_not_json_is_named(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json is not JSON"):
         find_model(folder)
 
 
@@ -141,6 +148,16 @@ def test_the_fingerprint_follows_the_template_and_the_configuration(folder, tiny
     assert len({tiny_model.fingerprint, with_template, find_model(folder).fingerprint}) == 3
 
 
+def test_the_fingerprint_follows_code_that_comes_with_the_model(folder, tiny_model):
+    (folder / "mine.py").write_text("scale = 2\n")
+    assert find_model(folder).fingerprint != tiny_model.fingerprint
+
+
+def test_the_window_is_found_under_the_names_of_the_architecture(folder):
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_positions": 77}))
+    assert find_model(folder).window == 77
+
+
 def test_the_window_is_the_smaller_of_what_model_and_tokenizer_read(folder):
     change(folder / "tokenizer_config.json", model_max_length=100)
     assert find_model(folder).window == 100
@@ -176,6 +193,26 @@ def test_a_hub_id_that_is_here_in_part_is_fetched(monkeypatch, tiny_model, tmp_p
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", partly)
     assert find_model("mine/model").folder == tiny_model.folder
+
+
+@pytest.mark.parametrize("lost", ["config.json", "tokenizer", "model-00002-of-00002.safetensors"])
+def test_a_download_that_was_cut_off_goes_on(monkeypatch, folder, tmp_path, lost):
+    partly, names = tmp_path / "partly", [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    shutil.copytree(folder, partly)
+    for name in names:
+        shutil.copy(partly / "model.safetensors", partly / name)
+    index = json.dumps({"weight_map": {f"w{i}": name for i, name in enumerate(names)}})
+    (partly / "model.safetensors.index.json").write_text(index)
+    places = {True: partly, False: folder}
+
+    def download(name, *, local_files_only=False, **_):
+        return str(places[local_files_only])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert find_model("mine/model").folder == partly
+    for path in partly.glob(f"{lost}*"):
+        path.unlink()
+    assert find_model("mine/model").folder == folder
 
 
 @pytest.mark.real

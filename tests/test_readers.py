@@ -209,13 +209,13 @@ def test_an_instruction_column_beside_messages_is_the_instruction(pool_of):
     [
         ({"format": "chatml"}, "formats are messages"),
         ({"fields": {"answer": "a"}}, "fields are instruction"),
-        ({"fields": {"id": "key"}}, "no row has a column key"),
+        ({"fields": {"id": "key"}}, "no row has a column key; columns are messages, x, y"),
         ({"fields": {"messages": "chat"}}, "no column chat"),
     ],
 )
 def test_options_that_fit_nothing_are_refused(pool_of, options, said):
     with pytest.raises(OptionError, match=said):
-        pool_of(MESSAGES, **options)
+        pool_of(MESSAGES | {"y": 1, "x": 2}, **options)
 
 
 @pytest.mark.parametrize(("own", "id"), [(1, "1"), ("x", "x"), (True, "true")])
@@ -350,6 +350,11 @@ def test_csv_records_that_do_not_fit_the_header_are_bad_rows(tmp_path):
     ]
     assert reasons(pool) == ["wrong number of fields", "wrong number of fields", "not CSV"]
     assert pool.table["row"].to_pylist() == [1, 5]
+
+
+def test_blank_lines_inside_a_csv_field_are_kept_as_they_are(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b'instruction,output\r\n\r\n"a\r\n\r\n  \r\nb",c\r\n')
+    assert read([str(tmp_path / "x.csv")])[0].turns[0].content == "a\r\n\r\n  \r\nb"
 
 
 def test_a_csv_field_may_be_large(tmp_path):

@@ -9,7 +9,15 @@ import pytest
 
 from modicum.errors import RunError
 from modicum.pool import Rejected
-from modicum.runs import clear_unfinished, open_run, run_name, versions, write_json, write_rejected
+from modicum.runs import (
+    clear_unfinished,
+    give_up,
+    open_run,
+    run_name,
+    versions,
+    write_json,
+    write_rejected,
+)
 
 COMMAND = {"command": "select", "seed": 0, "inputs": [{"path": "a.jsonl", "blake2b": "0" * 32}]}
 
@@ -55,6 +63,20 @@ def test_a_command_file_of_someone_else_is_refused(tmp_path: Path, text: str):
 def test_a_run_killed_before_its_first_file_was_whole_goes_on(tmp_path: Path):
     (tmp_path / ".command.json.0a1b2c3d.part").write_text('{"comm')
     assert not open_run(tmp_path, COMMAND)
+
+
+def test_a_folder_given_up_is_anybodys_unless_something_was_made(tmp_path: Path):
+    open_run(tmp_path, COMMAND)
+    give_up(tmp_path)
+    assert not open_run(tmp_path, COMMAND | {"seed": 1})
+    (tmp_path / "subset.jsonl").touch()
+    give_up(tmp_path)
+    assert (tmp_path / "command.json").exists()
+
+
+def test_an_option_that_is_new_and_not_given_changes_nothing(tmp_path: Path):
+    open_run(tmp_path, COMMAND)
+    assert not open_run(tmp_path, COMMAND | {"cap": None})
 
 
 def test_only_what_a_killed_run_left_is_removed(tmp_path: Path):

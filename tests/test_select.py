@@ -249,8 +249,54 @@ def test_scores_that_need_one_pass_share_it(tiny_pool: Pool, tiny_model: Model, 
     assert np.array_equal(both.scores["ifd"], alone.scores["ifd"])
 
 
+class Characters:
+    """A score of the user's own, in whole numbers."""
+
+    name = "characters"
+    wants = ()
+
+    def __call__(self, pool: Pool, meter: Any) -> np.ndarray:
+        return np.array([len(example.turns[-1].content) for example in pool])
+
+
+def test_a_score_in_whole_numbers_is_spread_too(tiny_pool: Pool, tiny_model: Model, tmp_path: Path):
+    own = f"{__name__}:Characters"
+    found_N = score(tiny_pool, own, tiny_model, max_tokens=50).scores["characters"]
+    assert found_N[0] == len("It is four.")
+    assert set(np.flatnonzero(np.isnan(found_N))) == set(LONG)
+
+
 def test_no_score_and_an_unknown_one_are_refused(tiny_pool: Pool, tiny_model: Model):
     with pytest.raises(OptionError, match="name a score: ifd, ifd-ppl, length, loss"):
         score(tiny_pool, [], tiny_model)
     with pytest.raises(OptionError, match="there is no score 'size': choose ifd"):
         score(tiny_pool, "size", tiny_model)
+
+
+class Third:
+    """A score that has no value for the third row."""
+
+    name = "third"
+    wants = ()
+
+    def __call__(self, pool, meter):
+        return np.where(np.arange(len(pool)) == 2, np.nan, 1.0)
+
+
+def test_a_method_that_picks_a_row_without_a_value_is_refused(tiny_pool, tiny_model, store):
+    def careless(context):
+        context.values(Third())
+        return range(len(context.pool))
+
+    with pytest.raises(OptionError, match="third is nan.* must pass over such rows"):
+        select(tiny_pool, careless, 3, tiny_model, store=store)
+    assert select(tiny_pool, careless, 2, tiny_model, store=store).left_out.keys() == {2}
+
+
+def test_a_score_of_the_wrong_length_is_refused(tiny_pool, tiny_model, store):
+    class Short(Third):
+        def __call__(self, pool, meter):
+            return np.zeros(3)
+
+    with pytest.raises(AlignmentError, match=r"shape \(3,\) for a pool of 12 rows"):
+        select(tiny_pool, lambda context: context.values(Short()), 2, tiny_model, store=store)

@@ -57,7 +57,7 @@ def test_quota_by_hand() -> None:
     steps = list(by_quota(labels, values))
     # 4 : 2 : 1. At length 3 the first cluster may hold two rows (12/7 rounded up), at 5 three.
     assert [step.pick for step in steps] == [1, 3, 5, 2, 4, 0, 6]
-    assert steps[2].reason == "6, number 1 of cluster 1"
+    assert steps[2].reason == "value 6, number 1 of cluster 1"
     assert steps[2].gain == 6.0
 
 

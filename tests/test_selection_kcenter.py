@@ -115,6 +115,13 @@ def test_values_beyond_float32_are_measured_all_the_same() -> None:
     assert [step.pick for step in kcenter(points, first=0)] == [0, 3, 2, 1]
 
 
+def test_squares_beyond_float32_are_measured_all_the_same() -> None:
+    line = np.array([[-5e19], [0.0], [1e18], [3e19]])  # (3e19)² is no float32, 3e19 · 1e18 is
+    steps = list(kcenter(line, first=0))
+    assert [step.pick for step in steps] == [0, 3, 1, 2]
+    assert [step.gain for step in steps[1:]] == pytest.approx([8e19, 3e19, 1e18])
+
+
 def test_no_matrix_of_all_distances_is_made() -> None:
     points = np.random.default_rng(0).standard_normal((6000, 8)).astype(np.float32)
     tracemalloc.start()

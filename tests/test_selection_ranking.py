@@ -38,8 +38,10 @@ def test_the_middle_of_tied_distances_is_the_lower_position() -> None:
     assert [s.pick for s in band(np.array([5, 1, 3, 3, 1, 5]), "middle")] == [2, 3, 0, 1, 4, 5]
 
 
-def test_the_reason_gives_the_value_and_its_rank() -> None:
-    assert next(band(np.array([0.5, 0.25]))).reason == "0.5, number 1 from the top"
+def test_the_reason_names_the_value_and_its_rank() -> None:
+    assert next(band(np.array([0.5, 0.25]))).reason == "value 0.5, number 1 from the top"
+    longest = next(band(np.array([12_345.0, np.inf]), name="length"))
+    assert longest.reason == "length 12345, number 1 from the top"
 
 
 def test_band_of_nothing_finite_offers_nothing() -> None:

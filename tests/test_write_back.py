@@ -182,6 +182,17 @@ def test_positions_outside_the_pool_are_refused(tmp_path):
         write_back(read([str(tmp_path / "x.jsonl")]), [1], tmp_path / "out")
 
 
+@pytest.mark.parametrize("positions", [[True, False, True], [0.7]])
+def test_a_mask_or_a_fraction_is_no_position(tmp_path, positions):
+    (tmp_path / "x.jsonl").write_bytes(b"".join(ROWS))
+    pool = read([str(tmp_path / "x.jsonl")])
+    with pytest.raises(InputError, match="give ints"):
+        pool.take(positions)
+    with pytest.raises(InputError, match="give ints"):
+        write_back(pool, positions, tmp_path / "out")
+    assert len(pool.take([])) == 0
+
+
 TEXT = st.text(max_size=6)
 GOOD = st.builds(lambda a, b: {"instruction": f"a{a}", "output": f"b{b}"}, TEXT, TEXT)
 LINE = st.one_of(

@@ -105,13 +105,20 @@ def select(
         notes=notes,
     )
     steps = _run(part, context)
+    unmeasured = _unmeasured(context, candidates_M)
+    picks = candidates_M[[step.pick for step in steps]]
+    if wrong := [int(pick) for pick in picks if int(pick) in unmeasured]:
+        raise OptionError(
+            f"{describe(part)['name']} picked {pool.where(wrong[0])}, although "
+            f"{unmeasured[wrong[0]]}; a method must pass over such rows"
+        )
     return Selection(
         pool=pool,
-        picks=candidates_M[[step.pick for step in steps]],
+        picks=picks,
         gains=np.array([step.gain for step in steps], dtype=np.float64),
         reasons=tuple(step.reason for step in steps),
         rounds=np.zeros(len(steps), dtype=np.int64),
-        left_out=left_out | _unmeasured(context, candidates_M),
+        left_out=left_out | unmeasured,
         scores={
             name: spread(values_M, candidates_M, len(pool))
             for name, values_M in context.scored.items()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modicum.errors import OptionError
+from modicum.errors import AlignmentError, OptionError
 from modicum.meter import Meter
 from modicum.pool import Pool
 from modicum.selection.budget import Budget, Step
@@ -57,14 +57,23 @@ class Context:
     def vectors(self, view: View) -> np.ndarray:
         """(N, D) float32: the pool through a view."""
         vectors_ND = view(self.pool, self.meter)
+        self._aligned("view", view, vectors_ND, dimensions=2)
         self.viewed[view.name] = np.isfinite(vectors_ND).all(axis=1)
         return vectors_ND
 
     def values(self, score: Score) -> np.ndarray:
         """(N,) float32: the pool through a score. Becomes a column of `rows.parquet`."""
         values_N = score(self.pool, self.meter)
+        self._aligned("score", score, values_N, dimensions=1)
         self.scored[score.name] = values_N
         return values_N
+
+    def _aligned(self, what: str, part: View | Score, made: np.ndarray, dimensions: int) -> None:
+        if np.ndim(made) != dimensions or len(made) != len(self.pool):
+            raise AlignmentError(
+                f"{what} {part.name} gave an array of shape {np.shape(made)} for a pool of "
+                f"{len(self.pool)} rows; row i of it must be of example i"
+            )
 
     def target_vectors(self, view: View) -> np.ndarray:
         """(M, D) float32: the target rows, seen as the pool is."""

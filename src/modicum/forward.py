@@ -103,8 +103,13 @@ def start_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 def make_ready(network: PreTrainedModel) -> PreTrainedModel:
     """The model as this module measures with it: its head in float32, checked to be understood."""
+    import torch
+
     output: torch.nn.Module = network.get_output_embeddings()  # type: ignore[no-untyped-call]
     output.float()
+    for module in network.modules():
+        if isinstance(module, torch.nn.LayerNorm):  # takes no bfloat16 weights with a float32 sum
+            module.float()
     check_head(network)
     return network
 
@@ -174,7 +179,7 @@ def head(network: Any, hidden_MD: torch.Tensor) -> torch.Tensor:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium" if in_bfloat16(network) else "highest")
     try:
-        logits_MV: torch.Tensor = network.get_output_embeddings()(hidden_MD)
+        logits_MV: torch.Tensor = network.get_output_embeddings()(hidden_MD.float())
     finally:
         torch.set_float32_matmul_precision(before)
     config = getattr(network.config, "text_config", network.config)

@@ -26,11 +26,11 @@ def whitener(learned_ND: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     rows_MD = learned_ND[np.isfinite(learned_ND).all(axis=1)].astype(np.float64)
     if len(rows_MD) < 2:
         raise InputError(f"whitening needs at least 2 measured rows, the pool has {len(rows_MD)}")
+    if (rows_MD == rows_MD[0]).all():  # their variance may not be 0, but rounding
+        raise InputError(f"whitening needs rows that differ; all {len(rows_MD)} are equal")
     mean_D = rows_MD.mean(axis=0)
     centred_MD = rows_MD - mean_D
     variance_E, axes_DE = np.linalg.eigh(centred_MD.T @ centred_MD / len(rows_MD))
-    if not variance_E[-1] > 0:
-        raise InputError(f"whitening needs rows that differ; all {len(rows_MD)} are equal")
     kept_E = variance_E > _SMALLEST * variance_E[-1]
     map_DE = axes_DE[:, kept_E] / np.sqrt(variance_E[kept_E])
     return lambda vectors_ND: ((vectors_ND - mean_D) @ map_DE).astype(np.float32)

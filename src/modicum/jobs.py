@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modicum.errors import InputError
+from modicum.errors import InputError, ModicumError
 from modicum.pool import Pool
-from modicum.runs import inputs, open_run, run_name
+from modicum.runs import give_up, inputs, open_run, run_name
 
 if TYPE_CHECKING:
     from modicum.check import Report
@@ -174,7 +174,11 @@ def _once(
     folder = out or Path("runs") / run_name(command, _plain(words))
     again = open_run(folder, command)
     if not again:
-        work(folder)
+        try:
+            work(folder)
+        except ModicumError:  # put right, the line is another command: let it have the folder
+            give_up(folder)
+            raise
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return Done(folder, manifest, again)
 

@@ -136,11 +136,12 @@ def _measured(rendered: Rendered, blocks: dict[Want, Block], run: _Run) -> dict[
     run.ledger.rows_reused += int((~missing_M).sum())
     if missing_M.any():
         _fill(rendered, keys, rows_M, missing_M, blocks, run)
-    width = int(run.model.config.get("text_config", run.model.config)["hidden_size"])
-    return {
-        want: block.load(keys, width if isinstance(want, HiddenState) else None).values_N
+    wide: dict[Want, int] = {
+        want: block.width or int(run.model.text_config.hidden_size)
         for want, block in blocks.items()
+        if isinstance(want, HiddenState)
     }
+    return {want: block.load(keys, wide.get(want)).values_N for want, block in blocks.items()}
 
 
 def _fill(

@@ -6,20 +6,23 @@ what several parts want together in shared forward passes, and keeps the answers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from modicum.ledger import Ledger
-from modicum.pool import Pool
+from modicum.pool import Example, Pool
+from modicum.progress import progress
 from modicum.render import Rendered, render
 from modicum.store import Store
 
 if TYPE_CHECKING:
     from modicum.measure import Want
     from modicum.models import Model
+
+_SHOWN_AFTER = 1000  # rendered rows
 
 
 class Part(Protocol):
@@ -52,16 +55,20 @@ class Meter:
     def rendered(self, pool: Pool) -> Rendered:
         """Token ids of every row under the model's chat template, and what each belongs to."""
         if pool.fingerprint not in self._rendered:
-            with self.ledger.time("render"):
+            with self.ledger.time("render"), progress("rendering", len(pool)) as advance:
                 self._rendered[pool.fingerprint] = render(
-                    pool, self.model.tokenizer, limit=self.max_tokens, truncate=self.truncate
+                    _counted(pool, advance),
+                    self.model.tokenizer,
+                    limit=self.max_tokens,
+                    truncate=self.truncate,
                 )
         return self._rendered[pool.fingerprint]
 
     def narrow(self, pool: Pool, positions_M: np.ndarray) -> Pool:
         """`pool.take`, without rendering the rows again."""
-        smaller = pool.take(positions_M)
-        self._rendered[smaller.fingerprint] = self.rendered(pool).take(np.unique(positions_M))
+        smaller, whole = pool.take(positions_M), self.rendered(pool)
+        if smaller.fingerprint not in self._rendered:
+            self._rendered[smaller.fingerprint] = whole.take(np.unique(positions_M))
         return smaller
 
     def prepare(self, pool: Pool, parts: Sequence[Part]) -> None:
@@ -87,6 +94,13 @@ class Meter:
         if (pool.fingerprint, want) not in self._measured:
             self.prepare(pool, [_Only((want,))])
         return self._measured[pool.fingerprint, want]
+
+
+def _counted(pool: Pool, advance: Callable[[int], None]) -> Iterator[Example]:
+    for n, example in enumerate(pool, 1):
+        yield example
+        if n % _SHOWN_AFTER == 0:
+            advance(_SHOWN_AFTER)
 
 
 @dataclass(frozen=True)

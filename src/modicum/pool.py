@@ -206,10 +206,7 @@ class Pool:
                     f"not from this ({self.fingerprint[:8]}); take from the pool it was made from"
                 )
             chosen = chosen.picks
-        positions = np.unique(np.asarray(chosen, dtype=np.int64))
-        if len(positions) and not 0 <= positions[0] <= positions[-1] < len(self):
-            raise InputError(f"positions {positions[0]}..{positions[-1]} of a pool of {len(self)}")
-        return Pool(self.table.take(pa.array(positions)), self.files)
+        return Pool(self.table.take(pa.array(in_pool_order(self, chosen))), self.files)
 
     def to_dataset(self) -> datasets.Dataset:
         """A `datasets.Dataset` with `id`, `source` and `messages`, as TRL's SFTTrainer takes it."""
@@ -224,6 +221,17 @@ class Pool:
             for example in self
         ]
         return datasets.Dataset.from_list(rows)
+
+
+def in_pool_order(pool: Pool, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+    """These positions ascending, each once (int64). One that is no row of the pool is refused."""
+    given = np.asarray(positions)
+    if given.size and not np.issubdtype(given.dtype, np.integer):
+        raise InputError(f"positions are {given.dtype}; give ints (np.flatnonzero(mask) of a mask)")
+    chosen_K = np.unique(given.astype(np.int64))
+    if len(chosen_K) and not 0 <= chosen_K[0] <= chosen_K[-1] < len(pool):
+        raise InputError(f"positions {chosen_K[0]}..{chosen_K[-1]} of a pool of {len(pool)}")
+    return chosen_K
 
 
 def texts(pool: Pool, over: Literal["row", "answer", "instruction"] = "row") -> Iterator[str]:

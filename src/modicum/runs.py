@@ -37,13 +37,19 @@ def open_run(folder: Path, command: Mapping[str, Any]) -> bool:
         write_json(about, command)
         return False
     before, now = _read_object(about), json.loads(json.dumps(command))
-    if before != now:
-        changed = [key for key in {**now, **before} if before.get(key) != now.get(key)]
+    changed = [key for key in {**now, **before} if before.get(key) != now.get(key)]
+    if changed:
         raise RunError(
             f"{folder} belongs to another command: {_difference(changed[0], before, now)}; "
             "choose another -o"
         )
     return (folder / "manifest.json").exists()
+
+
+def give_up(folder: Path) -> None:
+    """Take back `open_run` for a command that was refused before it made anything."""
+    if [path.name for path in folder.iterdir()] == ["command.json"]:
+        (folder / "command.json").unlink()
 
 
 def clear_unfinished(folder: Path) -> None:

@@ -63,6 +63,6 @@ def kinds(reasons: Iterable[str]) -> dict[str, int]:
 
 def spread(values_M: np.ndarray, candidates_M: np.ndarray, rows: int) -> np.ndarray:
     """Values of the candidates at their places in the whole pool, NaN elsewhere."""
-    values_N = np.full(rows, np.nan, dtype=values_M.dtype)
+    values_N = np.full(rows, np.nan, dtype=np.result_type(values_M, np.float32))
     values_N[candidates_M] = values_M
     return values_N

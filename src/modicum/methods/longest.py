@@ -30,7 +30,8 @@ class Longest:
     )
 
     def __call__(self, context: Context) -> Iterator[Step]:
-        length_N = context.values(Length())
+        score = Length()
+        length_N = context.values(score)
         if self.cap is not None:
             length_N = np.where(length_N <= self.cap, length_N, np.nan)
-        return band(length_N, "top")
+        return band(length_N, "top", score.name)

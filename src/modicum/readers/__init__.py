@@ -46,7 +46,9 @@ def read(
     seen = frozenset[str]().union(*(one.columns for one in inputs))
     absent = [name for name in columns.mapped.values() if name not in seen]
     if absent and seen:
-        raise OptionError(f"no row has a column {', '.join(absent)}; columns are {', '.join(seen)}")
+        raise OptionError(
+            f"no row has a column {', '.join(absent)}; columns are {', '.join(sorted(seen))}"
+        )
     return Pool.build(
         (row for one in inputs for row in one.rows),
         [one.file for one in inputs],

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from modicum.errors import InputError
-from modicum.pool import Pool, SourceFile
+from modicum.pool import Pool, SourceFile, in_pool_order
 from modicum.readers.columnar import Columnar, columnar_writer, open_columnar, taken
 from modicum.readers.hub import open_hub
 from modicum.readers.layout import layout, text_start
@@ -54,9 +54,7 @@ def write_back(
 
 
 def _parts(pool: Pool, positions: Sequence[int] | np.ndarray) -> list[_Part]:
-    chosen_K = np.unique(np.asarray(positions, dtype=np.int64))
-    if len(chosen_K) and not 0 <= chosen_K[0] <= chosen_K[-1] < len(pool):
-        raise InputError(f"positions {chosen_K[0]}..{chosen_K[-1]} of a pool of {len(pool)}")
+    chosen_K = in_pool_order(pool, positions)
     if len(chosen_K) and not pool.files:
         raise InputError("this pool was not read from files, so there is no input to write from")
     file_K, start_K, end_K = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from modicum.errors import InputError
@@ -70,7 +71,7 @@ def _first_byte(path: str, start: int) -> bytes:
 def _refuse_spread_object(path: str, start: int) -> None:
     with open_bytes(path) as stream:
         try:
-            first = next(line.data for line in lines(stream, start) if line.data != b"\n")
+            first = next(_full_lines(stream, start))
         except (EOFError, StopIteration):
             return
         if first is None or not isinstance(parse(first.decode(errors="replace")), Fault):
@@ -90,15 +91,20 @@ def _refuse_spread_object(path: str, start: int) -> None:
     )
 
 
+def _full_lines(stream: BinaryIO, start: int) -> Iterator[bytes | None]:
+    """The lines that are not blank; None for one that is too long."""
+    return (x.data for x in lines(stream, start) if x.data is None or not x.data.isspace())
+
+
 def _list_then_more(path: str, start: int) -> bool:
     with open_bytes(path) as stream:
-        full = (line.data for line in lines(stream, start) if line.data != b"\n")
+        full = _full_lines(stream, start)
         try:
             first = next(full)
             row = None if first is None else parse(first.decode())
             # A list of objects is an array of rows, and what follows it a mistake.
             if not isinstance(row, list) or any(isinstance(one, dict) for one in row):
                 return False
-            return next(full, b"\n") != b"\n"
+            return next(full, b"") != b""
         except (UnicodeDecodeError, EOFError, StopIteration):
             return False

@@ -16,7 +16,9 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class Line(NamedTuple):
-    """One line with its terminator; `data` is None where it is longer than LINE_LIMIT."""
+    """One line with its terminator. Of one longer than LINE_LIMIT `data` is a bare line break if
+    it is blank, and None otherwise.
+    """
 
     number: int
     start: int
@@ -35,7 +37,7 @@ def lines(stream: BinaryIO, start: int = 0) -> Iterator[Line]:
             size, blank = size + len(more), blank and more.isspace()
             if more.endswith(b"\n"):
                 break
-        kept = None if long and not blank else b"\n" if blank else data
+        kept = data if not long else b"\n" if blank else None
         yield Line(number, start, start + size, kept)
         number, start = number + 1, start + size
 

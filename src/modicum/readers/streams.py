@@ -24,6 +24,7 @@ COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 DAMAGED = (OSError, zlib.error, lzma.LZMAError, EOFError)  # what reading a broken file raises
 _MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 _CHUNK = 1 << 18
+_FED = 1 << 10  # bytes to the zstandard decoder at once: 4 bytes can stand for 128 KiB
 
 
 def compression(path: str | Path) -> str:
@@ -131,7 +132,7 @@ class _Zstandard(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._ready:
-            if not self._compressed and not (read := self._file.read(1 << 14)):
+            if not self._compressed and not (read := self._file.read(_FED)):
                 if self._frame is not None:
                     raise EOFError("the file ended before the end of its last frame")
                 return 0

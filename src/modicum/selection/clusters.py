@@ -19,6 +19,7 @@ from modicum.selection.rows import (
     as_wide_as,
     best_first,
     finite_rows,
+    shown,
     squared_distances,
 )
 
@@ -64,12 +65,12 @@ def kmeans(vectors_ND: Array, clusters: int, seed: int) -> Clusters:
     return Clusters(labels_N, centers_CD[used], note)
 
 
-def by_quota(labels_N: Array, values_N: Array) -> Iterator[Step]:
+def by_quota(labels_N: Array, values_N: Array, name: str = "value") -> Iterator[Step]:
     """Best value first inside each cluster, the clusters sharing in proportion to their size.
 
     At every length a cluster holds its exact share of the picks to within one row, until one
     runs out of rows that can be offered; from then on it leaves its share to the others. Rows
-    labelled below 0 are in no cluster. The gain is the value.
+    labelled below 0 are in no cluster. The gain is the value, and reasons call it `name`.
 
     The quota method of Balinski & Young 1975: the highest average of size / (picks + 1) among
     the clusters that stay within their rounded-up share. Largest remainders are not nested, and
@@ -78,13 +79,13 @@ def by_quota(labels_N: Array, values_N: Array) -> Iterator[Step]:
     labels_N, values_N = _labels(labels_N), as_values(values_N, "values_N")
     if labels_N.shape != values_N.shape:
         raise AlignmentError(f"{len(labels_N)} labels for {len(values_N)} values")
-    names, sizes = np.unique(labels_N[labels_N >= 0], return_counts=True)
+    clusters_C, sizes = np.unique(labels_N[labels_N >= 0], return_counts=True)
     order_K = best_first(values_N, np.isfinite(values_N) & (labels_N >= 0))
     # One stable sort groups the rows by cluster and keeps the best first inside each.
     grouped_K = order_K[np.argsort(labels_N[order_K], kind="stable")]
-    ends = np.searchsorted(labels_N[grouped_K], names, side="right")
-    queues_C = [part.tolist() for part in np.split(grouped_K, ends[:-1])] if len(names) else []
-    return _share(names, sizes, queues_C, values_N)
+    ends = np.searchsorted(labels_N[grouped_K], clusters_C, side="right")
+    queues_C = [part.tolist() for part in np.split(grouped_K, ends[:-1])] if len(clusters_C) else []
+    return _share(clusters_C, sizes, queues_C, values_N, name)
 
 
 def near(centers_CD: Array, target_MD: Array) -> Near:
@@ -105,7 +106,11 @@ def near(centers_CD: Array, target_MD: Array) -> Near:
 
 
 def _share(
-    names: IntArray, sizes: IntArray, queues_C: list[list[int]], values_N: FloatArray
+    clusters_C: IntArray,
+    sizes: IntArray,
+    queues_C: list[list[int]],
+    values_N: FloatArray,
+    name: str,
 ) -> Iterator[Step]:
     rows_C = np.array([len(queue) for queue in queues_C], dtype=np.int64)
     picks_C, sharing_C = np.zeros_like(rows_C), np.ones(len(rows_C), dtype=bool)
@@ -114,7 +119,8 @@ def _share(
         pick = queues_C[c][picks_C[c]]
         picks_C[c] += 1
         value = float(values_N[pick])
-        yield Step(pick, f"{value:.4g}, number {picks_C[c]} of cluster {names[c]}", value)
+        reason = f"{name} {shown(value)}, number {picks_C[c]} of cluster {clusters_C[c]}"
+        yield Step(pick, reason, value)
 
 
 def _next_cluster(

@@ -161,7 +161,7 @@ def _lower_bounds(
     centres_PD: FloatArray,
     keep: float,
 ) -> npt.NDArray[np.float32]:
-    """No squared distance of a row to a centre is below these; NaN where float32 overflows."""
+    """No squared distance of a row to a centre is below these, unless float32 overflowed."""
     with np.errstate(over="ignore", invalid="ignore"):
         norm_P = squared_distances(centres_PD, np.zeros(centres_PD.shape[1]))
         single_PD = centres_PD.astype(np.float32)
@@ -191,8 +191,9 @@ def _come_closer(
     root), and a BLAS may round equal rows differently, which breaks ties.
     """
     squared_B = nearest.squared_N[part]
-    # Not `<=`: a bound that overflowed to NaN rules nothing out.
-    maybe = part[~(bound_B > squared_B) & (squared_B >= 0)]
+    # A bound that overflowed, to infinity or to NaN, rules nothing out.
+    farther_B = (bound_B > squared_B) & (bound_B < np.inf)
+    maybe = part[~farther_B & (squared_B >= 0)]
     for few in np.array_split(maybe, len(maybe) // 4096 + 1):
         squared = squared_distances(rows.vectors_ND[few], centre_D)
         closer = squared < nearest.squared_N[few]

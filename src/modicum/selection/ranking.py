@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from modicum.errors import OptionError
 from modicum.selection.budget import Step
-from modicum.selection.rows import Array, IntArray, as_values, best_first
+from modicum.selection.rows import Array, IntArray, as_values, best_first, shown
 
 
 def uniform(n: int, seed: int) -> Iterator[Step]:
@@ -41,25 +41,30 @@ def _in_turn(waiting: dict[str, list[int]]) -> Iterator[Step]:
         waiting = {name: rows for name, rows in waiting.items() if turn < len(rows)}
 
 
-def band(values_N: Array, where: Literal["top", "bottom", "middle"] = "top") -> Iterator[Step]:
+def band(
+    values_N: Array, where: Literal["top", "bottom", "middle"] = "top", name: str = "value"
+) -> Iterator[Step]:
     """Rows by their value: from the highest, from the lowest, or outward from the median.
 
-    The gain is the value. The median is that of the finite values; the others are never offered.
+    The gain is the value, and reasons call it `name`. The median is that of the finite values; the
+    others are never offered.
     """
     values_N = as_values(values_N, "values_N")
     finite_N = np.isfinite(values_N)
     if where not in ("top", "bottom", "middle"):
         raise OptionError(f"where={where!r} is not known; write top, bottom or middle")
     if where == "top":
-        return _by_value(values_N, best_first(values_N, finite_N), "from the top")
+        return _by_value(values_N, best_first(values_N, finite_N), name, "from the top")
     if where == "bottom":
-        return _by_value(values_N, best_first(-values_N, finite_N), "from the bottom")
+        return _by_value(values_N, best_first(-values_N, finite_N), name, "from the bottom")
     median = np.median(values_N[finite_N]) if finite_N.any() else 0.0
     order_K = best_first(-np.abs(values_N - median), finite_N)
-    return _by_value(values_N, order_K, f"from the median {median:.4g}")
+    return _by_value(values_N, order_K, name, f"from the median {shown(float(median))}")
 
 
-def _by_value(values_N: npt.NDArray[np.floating], order_K: IntArray, place: str) -> Iterator[Step]:
+def _by_value(
+    values_N: npt.NDArray[np.floating], order_K: IntArray, name: str, place: str
+) -> Iterator[Step]:
     for rank, pick in enumerate(order_K.tolist(), start=1):
         value = float(values_N[pick])
-        yield Step(pick, f"{value:.4g}, number {rank} {place}", value)
+        yield Step(pick, f"{name} {shown(value)}, number {rank} {place}", value)

@@ -97,6 +97,11 @@ def best_first(values_N: FloatArray, offered_N: BoolArray) -> IntArray:
     return positions[np.argsort(-values_N[positions], kind="stable")]
 
 
+def shown(value: float) -> str:
+    """A value as reasons write it: a whole number in full, another to four digits."""
+    return f"{value:.15g}" if value.is_integer() else f"{value:.4g}"
+
+
 def _as_floats(numbers: Array, name: str) -> FloatArray:
     found = np.asarray(numbers)
     if np.issubdtype(found.dtype, np.floating):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -13,9 +14,9 @@ import numpy as np
 from modicum.cache import file_hash
 from modicum.errors import ModelError, OptionError
 from modicum.geometry import unit_rows, whitener
-from modicum.measure import Want
+from modicum.measure import FLUSH_SECONDS, Want
 from modicum.meter import Meter
-from modicum.models import from_hub, quiet, weights
+from modicum.models import first_line, from_hub, quiet, weights
 from modicum.pool import Pool, texts
 from modicum.progress import progress
 from modicum.store import Block
@@ -23,7 +24,6 @@ from modicum.store import Block
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_CHUNK = 512  # rows between two writes to the store
 _BATCH = 32
 
 
@@ -79,14 +79,20 @@ class Encoder:
     ) -> None:
         with meter.ledger.time("load encoder"):
             network = self._load(folder, meter)
+        flushed, keys, pending = time.monotonic(), list[bytes](), list[np.ndarray]()
         with meter.ledger.time("encode"), progress("encoding", len(missing)) as advance:
-            for start in range(0, len(missing), _CHUNK):
-                keys, rows = zip(*missing[start : start + _CHUNK], strict=True)
-                self._count_cut(network, list(rows), meter)
-                vectors = network.encode(list(rows), batch_size=_BATCH, show_progress_bar=False)
-                block.add(keys, np.asarray(vectors, dtype=np.float32))
+            for start in range(0, len(missing), _BATCH):
+                rows = [text for _, text in missing[start : start + _BATCH]]
+                self._count_cut(network, rows, meter)
+                vectors = network.encode(rows, batch_size=_BATCH, show_progress_bar=False)
+                keys += [key for key, _ in missing[start : start + _BATCH]]
+                pending.append(np.asarray(vectors, dtype=np.float32))
                 meter.ledger.encoder_rows += len(rows)
                 advance(len(rows))
+                last = start + _BATCH >= len(missing)
+                if last or time.monotonic() - flushed > FLUSH_SECONDS:
+                    block.add(keys, np.concatenate(pending))
+                    flushed, keys, pending = time.monotonic(), [], []
 
     def _folder(self) -> Path:
         if not self.encoder:
@@ -123,8 +129,9 @@ class Encoder:
                     local_files_only=True,
                 )
         except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"encoder {self.encoder} cannot be loaded: {reason}") from error
+            raise ModelError(
+                f"encoder {self.encoder} cannot be loaded: {first_line(error)}"
+            ) from error
 
     def _count_cut(self, network: SentenceTransformer, rows: list[str], meter: Meter) -> None:
         limit = network.max_seq_length

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from modicum.errors import OptionError
 from modicum.geometry import unit_rows
 from modicum.measure import Want
 from modicum.meter import Meter
@@ -35,13 +36,17 @@ class Lexical:
     wants: ClassVar[tuple[Want, ...]] = ()
     fitted: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if self.dimensions < 1:
+            raise OptionError(f"dimensions={self.dimensions}; at least 1 is needed")
+
     def __call__(self, pool: Pool, meter: Meter, *, fitted_on: Pool | None = None) -> np.ndarray:
         from sklearn.feature_extraction.text import TfidfTransformer
 
         counts = self._counts(pool)
         weights = TfidfTransformer(sublinear_tf=True, norm=None)
         weights.fit(counts if fitted_on is None else self._counts(fitted_on))
-        vectors_ND = np.asarray((weights.transform(counts) @ self._sketch()).todense(), np.float32)
+        vectors_ND = (weights.transform(counts) @ self._sketch()).astype(np.float32).toarray()
         vectors_ND[counts.getnnz(axis=1) == 0] = np.nan
         return unit_rows(vectors_ND) if self.normalise else vectors_ND
 
