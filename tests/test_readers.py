@@ -439,3 +439,18 @@ def test_questions_without_answers_can_be_read_on_request(tmp_path):
     pool = read([str(path)], answers=False)
     assert [example.instruction for example in pool] == ["one", "Count to three.", "Name a colour."]
     assert [bad.reason for bad in pool.rejected] == ["empty prompt"]
+
+
+def test_a_dataset_is_refused_where_it_would_teach_an_answer_marked_as_not_to_be_learned(tmp_path):
+    said = [
+        {"role": "user", "content": "One?"},
+        {"role": "assistant", "content": "No.", "weight": 0},
+        {"role": "user", "content": "And now?"},
+        {"role": "assistant", "content": "Yes."},
+    ]
+    path = tmp_path / "marked.jsonl"
+    path.write_text(json.dumps({"messages": said[2:]}) + "\n" + json.dumps({"messages": said}))
+    pool = read([str(path)])
+    assert pool.take([0]).to_dataset()[0]["messages"][1]["content"] == "Yes."
+    with pytest.raises(InputError, match=r"marked.jsonl:2: .*not to be learned"):
+        pool.to_dataset()

@@ -288,7 +288,7 @@ def test_a_method_that_picks_a_row_without_a_value_is_refused(tiny_pool, tiny_mo
         context.values(Third())
         return range(len(context.pool))
 
-    with pytest.raises(OptionError, match="third is nan.* must pass over such rows"):
+    with pytest.raises(OptionError, match=r"third is nan.* must pass over such rows"):
         select(tiny_pool, careless, 3, tiny_model, store=store)
     assert select(tiny_pool, careless, 2, tiny_model, store=store).left_out.keys() == {2}
 

@@ -217,3 +217,19 @@ def test_rows_in_are_kept_or_rejected_and_kept_rows_are_a_subsequence(tmp_path_f
     (path,) = write_back(pool, range(len(pool)), folder / "out")
     left = iter(data.split(b"\n"))
     assert all(line in left for line in path.read_bytes().split(b"\n")[:-1])
+
+
+def test_arrow_files_whose_dictionaries_differ_are_refused_by_name(tmp_path):
+    for name, colours in (("a", ["red", "blue"]), ("b", ["green", "red"])):
+        table = pa.table(
+            {
+                "prompt": ["One?", "Two?"],
+                "completion": ["Yes.", "No."],
+                "colour": pa.array(colours).dictionary_encode(),
+            }
+        )
+        with pa.ipc.new_file(tmp_path / f"{name}.arrow", table.schema) as writer:
+            writer.write_table(table)
+    pool = read([str(tmp_path / "a.arrow"), str(tmp_path / "b.arrow")])
+    with pytest.raises(InputError, match=r"b.arrow do not fit behind those of .*a.arrow"):
+        write_back(pool, [0, 3], tmp_path / "out")

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
     from modicum.choose import Selection
 
-_TURN = pa.struct([("role", pa.string()), ("content", pa.string()), ("train", pa.bool_())])
+_TEXT = pa.large_string()  # a column may hold more than 2 GiB
+_TURN = pa.struct([("role", _TEXT), ("content", _TEXT), ("train", pa.bool_())])
 SCHEMA = pa.schema(
     [
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("instruction", pa.string()),
-        ("turns", pa.list_(_TURN)),
+        ("id", _TEXT),
+        ("source", _TEXT),
+        ("instruction", _TEXT),
+        ("turns", pa.large_list(_TURN)),
         ("digest", pa.binary(16)),  # of the turns alone: equal rows have equal digests
         ("file", pa.int32()),  # index into Pool.files
         ("row", pa.int64()),  # as messages name it: line of a .jsonl, otherwise 1 for the first row
@@ -209,9 +210,20 @@ class Pool:
         return Pool(self.table.take(pa.array(in_pool_order(self, chosen))), self.files)
 
     def to_dataset(self) -> datasets.Dataset:
-        """A `datasets.Dataset` with `id`, `source` and `messages`, as TRL's SFTTrainer takes it."""
+        """A `datasets.Dataset` with `id`, `source` and `messages`, as TRL's SFTTrainer takes it.
+
+        `messages` cannot say that an answer is not to be learned: a pool that has such an answer
+        raises `InputError`.
+        """
         import datasets
 
+        for place, example in enumerate(self):
+            if any(turn.role == "assistant" and not turn.train for turn in example.turns):
+                raise InputError(
+                    f"{self.where(place)}: an answer of row {example.id} is marked as not to be "
+                    "learned, which a trainer cannot see in `messages`; leave such rows out, or "
+                    "write the subset and train with a trainer that reads the marks"
+                )
         rows = [
             {
                 "id": example.id,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from modicum.errors import InputError
 from modicum.pool import Pool, SourceFile, in_pool_order
@@ -137,7 +138,13 @@ def _write_columnar(parts: list[_Part], out: BinaryIO) -> None:
                 with ExitStack() as opened:
                     rows_K = [start for start, _ in part.spans]
                     for table in taken(_columnar(part.file, opened), rows_K):
-                        writer.write_table(table.cast(like.schema))
+                        try:
+                            writer.write_table(table.cast(like.schema))
+                        except pa.ArrowInvalid as error:  # dictionaries that differ by file
+                            raise InputError(
+                                f"rows of {part.file.path} do not fit behind those of "
+                                f"{parts[0].file.path}: {error}; select from one at a time"
+                            ) from error
 
 
 def _columnar(file: SourceFile, opened: ExitStack) -> Columnar:
