@@ -28,7 +28,7 @@ class Ltd:
 
     view: View = field(default_factory=lambda: Hidden(pooling="mean"))
     clusters: int = 50
-    region: float = 0.9
+    region: float = 0.5
 
     name: ClassVar[str] = "ltd"
     aims: ClassVar[bool] = True
