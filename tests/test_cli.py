@@ -415,3 +415,67 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     monkeypatch.setenv("MODICUM_CACHE", str(tmp_path / "another-cache"))
     assert select(*words, pool="pool.jsonl").status == 0
     assert Path("out/rows.parquet").read_bytes() == finished
+
+
+def test_files_given_twice_are_all_read(select: Run, tiny_file: Path, tmp_path: Path):
+    lines = tiny_file.read_text().splitlines(keepends=True)
+    for name, part in (("a.jsonl", lines[:3]), ("b.jsonl", lines[5:7])):
+        (tmp_path / name).write_text("".join(part))
+    twice = ("-m", "random", "-k", 2, "--json")
+    chosen = select(*twice, "--chosen", "a.jsonl", "--chosen", "b.jsonl").json
+    assert chosen["left_out"] == {"already chosen": 6}  # row 4 says the same as row 1
+    tested = select(*twice, "--decontaminate", "a.jsonl", "--decontaminate", "b.jsonl").json
+    assert tested["left_out"] == {"in the evaluation rows": 6}
+
+
+def test_scores_may_be_named_in_several_words(run: Run, tiny_file: Path, tiny_model: Model):
+    words = ("--with", "length", "--with", "loss", "--model", tiny_model.folder, "-o", "out")
+    assert run("score", tiny_file, *words, "--precision", "float32").status == 0
+    assert {"length", "loss"} <= set(pq.read_schema("out/rows.parquet").names)
+
+
+def test_a_changed_method_is_another_command(select: Run, tmp_path: Path):
+    own = tmp_path / "changing.py"
+    own.write_text("def f(context):\n    return [0, 1]\n")
+    assert select("-m", "changing:f", "-k", 1, "-o", "out").status == 0
+    assert "finished before" in select("-m", "changing:f", "-k", 1, "-o", "out").out
+    own.write_text("def f(context):\n    return [1, 0]  # the other way round\n")
+    ran = select("-m", "changing:f", "-k", 1, "-o", "out")
+    assert (ran.status, "code was" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def f(context)", "cannot be imported: "),
+        ("def f(context): pass", "returned NoneType"),
+        ("import random as f", "f is module, which cannot be called"),
+    ],
+)
+def test_a_method_that_is_none_is_one_line(select: Run, tmp_path: Path, code: str, said: str):
+    name = f"broken{abs(hash(code))}"
+    (tmp_path / f"{name}.py").write_text(code + "\n")
+    ran = select("-m", f"{name}:f", "-k", 1)
+    assert (ran.status, said in ran.err) == (2, True), ran.err
+
+
+def test_results_inside_the_input_folder_are_not_read(select: Run, tiny_file: Path):
+    Path("pool").mkdir()
+    Path("pool/rows.jsonl").write_bytes(tiny_file.read_bytes())
+    line = ("-m", "random", "-k", 2, "-o", "pool/out")
+    assert select(*line, pool="pool").status == 0
+    assert "finished before" in select(*line, pool="pool").out
+    left = select("-m", "random", "-k", 2, "--chosen", "pool/out", "--json", pool="pool").json
+    assert left["left_out"]["already chosen"] >= 2  # a run folder stands for its subset
+
+
+def test_a_finished_run_without_its_subset_is_not_called_finished(select: Run):
+    assert select("-m", "random", "-k", 2, "-o", "out").status == 0
+    Path("out/subset.jsonl").unlink()
+    ran = select("-m", "random", "-k", 2, "-o", "out")
+    assert (ran.status, "subset.jsonl is missing" in ran.err) == (2, True)
+
+
+def test_copies_among_the_picks_are_said(select: Run):
+    assert "1 of the picks say the same as another" in select("-m", "random", "-k", 12).out
+    assert "holds all rows" in select("-m", "random", "-k", "9ktok").out

@@ -60,13 +60,14 @@ def test_csv_comes_back_with_its_header_and_quotes(tmp_path):
     assert path.read_bytes() == records[0] + records[1] + records[3] + b"\n"
 
 
-def test_csv_files_with_other_headers_are_refused_by_name(tmp_path):
+def test_csv_files_with_other_headers_become_two_files(tmp_path):
     (tmp_path / "a.csv").write_text("instruction,output\na,b\n")
-    (tmp_path / "b.csv").write_text("output,instruction\na,b\n")
-    pool = read([str(tmp_path)])
-    with pytest.raises(InputError, match=r"a\.csv and .*b\.csv have different headers"):
-        write_back(pool, [0, 1], tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    (tmp_path / "b.csv").write_text("output,instruction\nc,d\n")
+    (tmp_path / "c.csv").write_text("instruction,output\ne,f\n")
+    written = write_back(read([str(tmp_path)]), [0, 1, 2], tmp_path / "out")
+    assert [path.name for path in written] == ["subset.csv", "subset-2.csv"]
+    assert written[0].read_text() == "instruction,output\na,b\ne,f\n"
+    assert written[1].read_text() == "output,instruction\nc,d\n"
 
 
 READ = {
@@ -126,12 +127,13 @@ def test_arrow_comes_back_as_the_same_kind(tmp_path, make, load):
     assert back.to_pydict() == TABLE.take([0, 1500, 2999]).to_pydict()
 
 
-def test_other_schemas_are_refused_by_name(tmp_path):
+def test_files_of_other_schemas_become_two_files(tmp_path):
     pq.write_table(TABLE, tmp_path / "a.parquet")
     pq.write_table(TABLE.drop_columns("when"), tmp_path / "b.parquet")
-    pool = read([str(tmp_path)])
-    with pytest.raises(InputError, match=r"a\.parquet and .*b\.parquet have different schemas"):
-        write_back(pool, [0, 3000], tmp_path / "out")
+    written = write_back(read([str(tmp_path)]), [0, 3001], tmp_path / "out")
+    assert [path.name for path in written] == ["subset.parquet", "subset-2.parquet"]
+    assert pq.read_table(written[0]).column_names == TABLE.column_names
+    assert pq.read_table(written[1])["instruction"].to_pylist() == ["1"]
 
 
 def test_rows_of_the_hub_come_back_as_parquet(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -83,6 +83,8 @@ def select(
     model's window by default) are dropped, cut in the prompt, or an error. `options` are the
     method's own. A share (`5%`) is of all rows of the pool.
     """
+    if not isinstance(pool, Pool):
+        raise InputError(f"pool is {type(pool).__name__}; read files with Pool.read(…) first")
     budget = budget if isinstance(budget, Budget) else Budget.parse(budget)
     part = _method(method, options, seed, target)
     meter = meter_of(
@@ -106,6 +108,7 @@ def select(
     )
     steps = _run(part, context)
     unmeasured = _unmeasured(context, candidates_M)
+    notes += _remarks(steps, context)
     picks = candidates_M[[step.pick for step in steps]]
     if wrong := [int(pick) for pick in picks if int(pick) in unmeasured]:
         raise OptionError(
@@ -163,13 +166,34 @@ def _run(part: Method, context: Context) -> list[Step]:
     wanted = [each for each in parts if hasattr(each, "wants")]
     meter.prepare(pool, wanted)
     with meter.ledger.time("select"):
+        steps = part(context)
+        if not isinstance(steps, Iterable):
+            raise OptionError(
+                f"{describe(part)['name']} returned {type(steps).__name__}; a method returns "
+                "picks: positions or Steps, best first"
+            )
         return spend(
-            part(context),
+            steps,
             context.budget,
             pool_rows=len(pool),
             available=len(pool),
             tokens_N=meter.rendered(pool).lengths_N,
         )
+
+
+def _remarks(steps: list[Step], context: Context) -> list[str]:
+    """What a reader should know of the picks as a whole."""
+    pool = context.pool
+    copies = len(steps) - len({pool.digests[step.pick] for step in steps})
+    remarks = {
+        f"{copies} of the picks say the same as another pick; `modicum check` lists duplicates": (
+            copies
+        ),
+        f"the budget of {context.budget} holds all rows that can be picked": (
+            context.budget.unit == "tokens" and len(steps) == len(pool)
+        ),
+    }
+    return [remark for remark, holds in remarks.items() if holds]
 
 
 def _in_rows(budget: Budget, pool: Pool, left_out: dict[int, str]) -> Budget:

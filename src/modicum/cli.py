@@ -89,14 +89,15 @@ def select_command(
     budget: Annotated[str, typer.Option("-k", "--budget", help="500, 5% or 200ktok.")],
     model: ModelName = None,
     target: Annotated[
-        str | None, typer.Option("--target", help="Rows of the task in view.")
+        list[str] | None,
+        typer.Option("--target", help="Rows of the task in view; may be repeated."),
     ] = None,
     chosen: Annotated[
-        str | None, typer.Option("--chosen", help="Rows already taken: kept away from.")
+        list[str] | None, typer.Option("--chosen", help="Rows already taken; may be repeated.")
     ] = None,
     decontaminate: Annotated[
-        str | None,
-        typer.Option("--decontaminate", help="Evaluation rows: what overlaps is left out."),
+        list[str] | None,
+        typer.Option("--decontaminate", help="Evaluation rows; may be repeated."),
     ] = None,
     settings: Settings = None,
     seed: Seed = 0,
@@ -122,9 +123,9 @@ def select_command(
         settings=_pairs("--set", settings),
         seed=seed,
         model=_model(model, precision, trust_remote_code),
-        target=target,
-        chosen=chosen,
-        decontaminate=decontaminate,
+        target=target or [],
+        chosen=chosen or [],
+        decontaminate=decontaminate or [],
         too_long=_one_of("--too-long", too_long, TOO_LONG),
         max_tokens=max_tokens,
     )
@@ -135,7 +136,8 @@ def select_command(
 def score_command(
     pool: Paths,
     scores: Annotated[
-        str, typer.Option("--with", help="length, loss, ifd, ifd-ppl; commas between.")
+        list[str],
+        typer.Option("--with", help="length, loss, ifd, ifd-ppl; commas between, or repeated."),
     ],
     model: ModelName = None,
     out: Out = None,
@@ -155,7 +157,7 @@ def score_command(
     done = run_score(
         Reading(tuple(pool), format, _pairs("--fields", fields), skip_bad),
         out,
-        scores=tuple(name.strip() for name in scores.split(",") if name.strip()),
+        scores=tuple(name.strip() for name in ",".join(scores).split(",") if name.strip()),
         model=_model(model, precision, trust_remote_code),
         too_long=_one_of("--too-long", too_long, TOO_LONG),
         max_tokens=max_tokens,

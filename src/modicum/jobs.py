@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modicum.errors import InputError, ModicumError
+from modicum.errors import InputError, ModicumError, RunError
 from modicum.pool import Pool
 from modicum.runs import give_up, inputs, open_run, run_name
 
@@ -75,16 +75,16 @@ def run_select(
     settings: Mapping[str, str],
     seed: int,
     model: Model,
-    target: str | None,
-    chosen: str | None,
-    decontaminate: str | None,
+    target: Sequence[str],
+    chosen: Sequence[str],
+    decontaminate: Sequence[str],
     too_long: Any,
     max_tokens: int | None,
 ) -> Done:
     """`modicum select`."""
     from modicum.choose import select
     from modicum.output import write_selection
-    from modicum.parts import build, find
+    from modicum.parts import build, code_of, find
     from modicum.selection.budget import Budget
 
     # Before the pool is read: a slip in the command should not cost the reading of millions.
@@ -98,6 +98,7 @@ def run_select(
     command = {
         "command": "select",
         "method": method,
+        "code": code_of(method),
         "budget": budget,
         "settings": dict(sorted(settings.items())),
         "seed": seed,
@@ -180,6 +181,12 @@ def _once(
             give_up(folder)
             raise
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for name in manifest.get("subset", []):
+        if not (folder / name).exists():
+            raise RunError(
+                f"{folder} holds a finished run, but {name} is missing; "
+                "remove the folder and run the same line again"
+            )
     return Done(folder, manifest, again)
 
 
@@ -198,11 +205,11 @@ def _shared(
     }
 
 
-def _read_other(path: str | None, reading: Reading, answers: bool = True) -> Pool | None:
+def _read_other(paths: Sequence[str], reading: Reading, answers: bool = True) -> Pool | None:
     """Rows beside the pool. They may lie in another format, so only `skip_bad` holds for both."""
-    if path is None:
+    if not paths:
         return None
-    return Reading((path,), skip_bad=reading.skip_bad, answers=answers).read()
+    return Reading(tuple(paths), skip_bad=reading.skip_bad, answers=answers).read()
 
 
 def _stem(pool: Pool) -> str:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from modicum.cache import file_hash
 from modicum.errors import OptionError
 
 ROOMS = {"view": "modicum.views", "score": "modicum.scores"}  # options that choose a part
@@ -40,15 +43,29 @@ def find(room: str, name: str) -> Any:
         if not all(word.isidentifier() for word in [*module.split("."), attribute]):
             raise OptionError(f"{name} names no object: write package.module:Object")
         try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, SyntaxError) as error:
             raise OptionError(f"{name} cannot be imported: {error}") from error
+        if not callable(found):
+            raise OptionError(f"{name} is {type(found).__name__}, which cannot be called")
+        return found
     if name not in (known := members(room)):
         what = room.rpartition(".")[2].removesuffix("s")
         raise OptionError(
             f"there is no {what} {name!r}: choose {', '.join(known)}, or package.module:Object"
         )
     return known[name]
+
+
+def code_of(name: str) -> str | None:
+    """A hash of the file that `package.module:Object` stands in; None for our own members.
+
+    A changed file makes another command, so that an old result is not taken for its.
+    """
+    if ":" not in name:
+        return None
+    file = getattr(sys.modules[name.partition(":")[0]], "__file__", None)
+    return file_hash(Path(file)) if file else None
 
 
 def build(kind: Any, settings: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -97,14 +97,14 @@ class SourceFile:
     notes: tuple[str, ...] = ()  # what a reader should be told: duplicate formats, replaced text, …
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pool:
     """Ordered examples with unique ids. Immutable; `take` makes a smaller one."""
 
     table: pa.Table
     files: tuple[SourceFile, ...] = ()
     rejected: tuple[Rejected, ...] = ()
-    repeated_ids: tuple[str, ...] = field(default=(), repr=False)
+    repeated_ids: tuple[str, ...] = ()
 
     @staticmethod
     def read(*paths: str | Path, format: str | None = None, **fields: str) -> Pool:
@@ -152,6 +152,10 @@ class Pool:
         return Pool(
             pa.Table.from_arrays(arrays, schema=SCHEMA), tuple(files), tuple(rejected), repeated
         )
+
+    def __repr__(self) -> str:
+        files = ", ".join(file.path for file in self.files)
+        return f"Pool({len(self):,} rows of {files or 'memory'}, {len(self.rejected):,} rejected)"
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

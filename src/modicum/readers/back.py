@@ -6,6 +6,7 @@ rows with the same schema and its metadata.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,18 +37,20 @@ def write_back(
 ) -> list[Path]:
     """Write the input's rows at these positions, in pool order: one file for each ending.
 
-    A file that exists, an input that changed since it was read, and inputs that do not fit into
-    one file (other CSV header, other schema) raise `InputError`, and nothing is left half
-    written.
+    Inputs that do not fit into one file (another CSV header, another schema) get one more,
+    `subset-2.csv`. A file that exists and an input that changed since it was read raise
+    `InputError`, and nothing is left half written.
     """
-    groups: dict[str, list[_Part]] = {}
+    groups: dict[tuple[str, str], list[_Part]] = {}
     for part in _parts(pool, positions):
         _check_unchanged(part.file)
-        groups.setdefault(part.file.ending, []).append(part)
+        groups.setdefault((part.file.ending, _columns(part.file)), []).append(part)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for ending, parts in groups.items():
-        path = folder / f"{stem}{ending}"
+    written: list[Path] = []
+    uses = Counter[str]()
+    for (ending, _), parts in groups.items():
+        uses[ending] += 1
+        path = folder / f"{stem}{f'-{uses[ending]}' if uses[ending] > 1 else ''}{ending}"
         with new_file(path) as file, compressed(file, _compression(ending)) as out:
             _write(parts, out)
         written.append(path)
@@ -112,27 +115,13 @@ def _write_array(parts: list[_Part], out: BinaryIO) -> None:
 
 
 def _write_csv(parts: list[_Part], out: BinaryIO) -> None:
-    headers = [_csv_header(part.file) for part in parts]
-    for part, header in zip(parts, headers, strict=True):
-        if header.strip() != headers[0].strip():
-            raise InputError(
-                f"{parts[0].file.path} and {part.file.path} have different headers, so their rows "
-                "do not fit into one CSV file; select from one of them at a time"
-            )
-    out.write(_ended(headers[0]))
+    out.write(_ended(_csv_header(parts[0].file)))
     _write_lines(parts, out)
 
 
 def _write_columnar(parts: list[_Part], out: BinaryIO) -> None:
     with ExitStack() as first:
         like = _columnar(parts[0].file, first)
-        for part in parts[1:]:
-            with ExitStack() as other:
-                if not _columnar(part.file, other).schema.equals(like.schema):
-                    raise InputError(
-                        f"{parts[0].file.path} and {part.file.path} have different schemas, so "
-                        "their rows do not fit into one file; select from one of them at a time"
-                    )
         with columnar_writer(out, like) as writer:
             for part in parts:
                 with ExitStack() as opened:
@@ -145,6 +134,16 @@ def _write_columnar(parts: list[_Part], out: BinaryIO) -> None:
                                 f"rows of {part.file.path} do not fit behind those of "
                                 f"{parts[0].file.path}: {error}; select from one at a time"
                             ) from error
+
+
+def _columns(file: SourceFile) -> str:
+    """What the rows of a table must share to stand in one file."""
+    if _base(file.ending) == ".csv":
+        return _csv_header(file).strip().decode(errors="surrogateescape")
+    if _base(file.ending) in (".parquet", ".arrow"):
+        with ExitStack() as opened:
+            return str(_columnar(file, opened).schema.remove_metadata())
+    return ""
 
 
 def _columnar(file: SourceFile, opened: ExitStack) -> Columnar:

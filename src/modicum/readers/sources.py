@@ -13,6 +13,7 @@ from modicum.readers.streams import COMPRESSIONS
 
 ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".arrow")
 HUB = "hf://"
+RUN = "command.json"  # every folder that a command made has one
 _NAMED = re.compile(r"([^=/\\*?\[\]]+)=(.+)", re.DOTALL)
 
 
@@ -82,12 +83,17 @@ def _files(path: str) -> list[Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
+    # A run folder is its subset; inside another folder it is a result, and no input at all.
+    if (folder / RUN).exists():
+        return sorted(folder.glob("subset*"))
+    runs = {about.parent for about in folder.rglob(RUN)}
     files = sorted(
         file
         for file in folder.rglob("*")
         if file.is_file()
         and _split(file)[1] in ENDINGS
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and not any(parent in runs for parent in file.parents)
     )
     if not files:
         raise InputError(f"{folder} holds no file that ends in {_accepted()}")
