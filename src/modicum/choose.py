@@ -83,14 +83,13 @@ def select(
     model's window by default) are dropped, cut in the prompt, or an error. `options` are the
     method's own. A share (`5%`) is of all rows of the pool.
     """
-    if not isinstance(pool, Pool):
-        raise InputError(f"pool is {type(pool).__name__}; read files with Pool.read(…) first")
+    _check_pool(pool)
     budget = budget if isinstance(budget, Budget) else Budget.parse(budget)
     part = _method(method, options, seed, target)
+    others = {"target": target, "chosen": chosen, "evaluation": evaluation}
     meter = meter_of(
         model, too_long=too_long, max_tokens=max_tokens, precision=precision, store=store
     )
-
     overlaps = [] if evaluation is None else decontaminate(pool, evaluation)
     left_out = unusable(pool, meter, too_long) | _taken(pool, chosen)
     left_out |= _overlapping(overlaps, evaluation)
@@ -109,12 +108,11 @@ def select(
     steps = _run(part, context)
     unmeasured = _unmeasured(context, candidates_M)
     notes += _remarks(steps, context)
+    scores = {
+        name: spread(values_M, candidates_M, len(pool)) for name, values_M in context.scored.items()
+    }
     picks = candidates_M[[step.pick for step in steps]]
-    if wrong := [int(pick) for pick in picks if int(pick) in unmeasured]:
-        raise OptionError(
-            f"{describe(part)['name']} picked {pool.where(wrong[0])}, although "
-            f"{unmeasured[wrong[0]]}; a method must pass over such rows"
-        )
+    _refuse_unmeasured(picks, unmeasured, pool, part)
     return Selection(
         pool=pool,
         picks=picks,
@@ -122,24 +120,21 @@ def select(
         reasons=tuple(step.reason for step in steps),
         rounds=np.zeros(len(steps), dtype=np.int64),
         left_out=left_out | unmeasured,
-        scores={
-            name: spread(values_M, candidates_M, len(pool))
-            for name, values_M in context.scored.items()
-        },
+        scores=scores,
         tokens_N=meter.rendered(pool).lengths_N,
         method=describe(part),
         budget=budget,
         seed=seed,
         meter=meter,
-        given={
-            "too_long": too_long,
-            "target": _about(target),
-            "chosen": _about(chosen),
-            "evaluation": _about(evaluation),
-        },
+        given={"too_long": too_long} | {name: _about(other) for name, other in others.items()},
         overlaps=tuple(overlaps),
         notes=tuple(notes),
     )
+
+
+def _check_pool(pool: object) -> None:
+    if not isinstance(pool, Pool):
+        raise InputError(f"pool is {type(pool).__name__}; read files with Pool.read(…) first")
 
 
 def _method(
@@ -257,6 +252,16 @@ def _taken(pool: Pool, chosen: Pool | None) -> dict[int, str]:
         for i, content in enumerate(pool.digests)
         if content in before
     }
+
+
+def _refuse_unmeasured(
+    picks: np.ndarray, unmeasured: dict[int, str], pool: Pool, part: Method
+) -> None:
+    if wrong := [int(pick) for pick in picks if int(pick) in unmeasured]:
+        raise OptionError(
+            f"{describe(part)['name']} picked {pool.where(wrong[0])}, although "
+            f"{unmeasured[wrong[0]]}; a method must pass over such rows"
+        )
 
 
 def _unmeasured(context: Context, candidates_M: np.ndarray) -> dict[int, str]:
