@@ -267,9 +267,9 @@ def test_a_score_in_whole_numbers_is_spread_too(tiny_pool: Pool, tiny_model: Mod
 
 
 def test_no_score_and_an_unknown_one_are_refused(tiny_pool: Pool, tiny_model: Model):
-    with pytest.raises(OptionError, match="name a score: ifd, ifd-ppl, length, loss"):
+    with pytest.raises(OptionError, match="name a score: entropy, ifd, "):
         score(tiny_pool, [], tiny_model)
-    with pytest.raises(OptionError, match="there is no score 'size': choose ifd"):
+    with pytest.raises(OptionError, match="there is no score 'size': choose entropy"):
         score(tiny_pool, "size", tiny_model)
 
 

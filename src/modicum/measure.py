@@ -1,9 +1,9 @@
 """Measuring rows with a model, in as few forward passes as what is wanted allows.
 
-Everything that is wanted of a row as a whole (its answer's loss given the prompt, any pooled
-hidden states) comes from one pass; its answers alone are measured as rows of their own. Batches
-are planned over all rows, also those already in the store, so that a measurement that was cut
-off goes on with the very batches an undisturbed one would have used.
+Everything that is wanted of a row as a whole (its answer's loss given the prompt, how unsure the
+model is of it, any pooled hidden states) comes from one pass; its answers alone are measured as
+rows of their own. Batches are planned over all rows, also those already in the store, so that a
+measurement that was cut off goes on with the very batches an undisturbed one would have used.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import numpy as np
 from modicum.batches import plan_batches
 from modicum.forward import (
     Batch,
+    OfToken,
+    Unsure,
+    answer_means,
     answers_alone,
     forward_hidden,
-    forward_losses,
     make_ready,
     start_token,
 )
@@ -72,7 +74,22 @@ class HiddenState:
         return f"hidden-{self.layer}-{self.pooling}-{self.over}"
 
 
-Want = Loss | HiddenState
+@dataclass(frozen=True)
+class Uncertainty:
+    """How unsure the model is of the learned answers' tokens, given everything before them.
+
+    The mean, over the tokens whose loss `Loss()` is of, of a number of the distribution p over the
+    vocabulary: 1 − max p, or the largest p less the second largest, or −Σ p ln p in nats.
+    """
+
+    kind: Unsure
+
+    @property
+    def name(self) -> str:
+        return f"uncertainty-{self.kind}"
+
+
+Want = Loss | Uncertainty | HiddenState
 _ALONE = Loss(prompt=False)
 
 
@@ -84,7 +101,7 @@ def measure(
     ledger: Ledger,
     batch_tokens: int = BATCH_TOKENS,
 ) -> dict[Want, np.ndarray]:
-    """Each wanted measurement of each row: (N,) for a loss, (N, D) for hidden states, float32.
+    """Each wanted measurement of each row: (N, D) for hidden states, else (N,), float32.
 
     Rows of length 0 are NaN, as are rows that have no token to measure over.
     """
@@ -196,15 +213,20 @@ def _first_of_each(keys: list[bytes], lengths_N: np.ndarray) -> np.ndarray:
 def _forward(
     network: PreTrainedModel, batch: Batch, wants: Iterable[Want]
 ) -> dict[Want, np.ndarray]:
-    states = [want for want in wants if isinstance(want, HiddenState)]
-    losses = [want for want in wants if isinstance(want, Loss)]
+    kinds: dict[Want, OfToken] = {}
+    states: list[HiddenState] = []
+    for want in wants:
+        if isinstance(want, HiddenState):
+            states.append(want)
+        else:
+            kinds[want] = "loss" if isinstance(want, Loss) else want.kind
     hidden = forward_hidden(network, batch, sorted({want.layer for want in states} | {-1}))
     result: dict[Want, np.ndarray] = {
         want: batch.pool(hidden[want.layer], want.pooling, want.over) for want in states
     }
-    if losses:
-        loss_B = forward_losses(network, hidden[-1], batch)
-        result |= dict.fromkeys(losses, loss_B)
+    if kinds:
+        means = answer_means(network, hidden[-1], batch, list(kinds.values()))
+        result |= {want: means[kind] for want, kind in kinds.items()}
     return result
 
 

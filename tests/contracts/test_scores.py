@@ -19,10 +19,13 @@ from modicum.pool import Pool, RawRow, Turn
 from modicum.store import Store
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "entropy": [{}],
     "ifd": [{}],
     "ifd-ppl": [{}],
+    "least-confidence": [{}],
     "length": [{}],
     "loss": [{}],
+    "margin": [{}],
 }
 SCORES = members("modicum.scores")
 CASES = [(name, options) for name in SCORES for options in EXAMPLES.get(name, [])]
@@ -142,7 +145,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
     )
     store = Store(tmp_path_factory.mktemp("judged"))
     meter = Meter(find_model(None, precision="float32"), store)
-    return {name: score(name, {})(pool, meter).tolist() for name in ("loss", "ifd", "ifd-ppl")}
+    return {name: score(name, {})(pool, meter).tolist() for name in SCORES}
 
 
 @pytest.mark.real
@@ -157,3 +160,10 @@ def test_ifd_is_higher_under_the_wrong_question(name, judged):
     fits, seasons, wrong, _ = judged[name]
     assert max(fits, seasons) < wrong
     assert max(fits, seasons) < 1
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["least-confidence", "margin", "entropy"])
+def test_the_model_is_least_sure_of_garbage_at_the_end_that_is_said(name, judged):
+    least = {"top": np.argmax, "bottom": np.argmin}[SCORES[name].takes]
+    assert least(judged[name]) == 3
