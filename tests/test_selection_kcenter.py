@@ -3,6 +3,7 @@ from __future__ import annotations
 import tracemalloc
 from importlib import import_module
 from itertools import combinations, islice
+from math import inf
 
 import numpy as np
 import pytest
@@ -16,17 +17,24 @@ from modicum.selection import kcenter
 module = import_module("modicum.selection.kcenter")  # the name is the function's in the room
 
 
-def brute_force(points_ND: np.ndarray, first: int) -> list[int]:
-    """Farthest first over the whole matrix of squared distances, in Python's integers."""
-    points = points_ND.tolist()
-    between = [
-        [sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) for q in points] for p in points
-    ]
-    taken = [first]
+def brute_force(
+    points_ND: np.ndarray, first: int | None = None, start_MD: np.ndarray | None = None
+) -> list[int]:
+    """Farthest first from the differences, in Python's numbers; ties to the lower position."""
+    points, taken = points_ND.tolist(), [] if first is None else [first]
+    centres = [points[i] for i in taken] if start_MD is None else start_MD.tolist()
+    nearest = [inf] * len(points)
     while len(taken) < len(points):
+        for centre in centres:
+            nearest = [min(n, squared(p, centre)) for n, p in zip(nearest, points, strict=True)]
         left = [i for i in range(len(points)) if i not in taken]
-        taken.append(max(left, key=lambda i: (min(between[i][j] for j in taken), -i)))
+        taken.append(max(left, key=lambda i: (nearest[i], -i)))
+        centres = [points[taken[-1]]]
     return taken
+
+
+def squared(one: list[float], other: list[float]) -> float:
+    return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
 
 
 INTEGERS = st.tuples(st.integers(1, 24), st.integers(1, 4)).flatmap(
@@ -46,6 +54,64 @@ def test_equals_brute_force_on_integers_with_duplicates(front, points, random, d
     assert picks == brute_force(points, first)
 
 
+def half_copies(offset: float, noise: float, width: int = 12) -> np.ndarray:
+    """40 rows in float32, shuffled: 20, and each again times 1 ± noise; noise 0: equal."""
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((20, width)) + offset
+    copies = rows * (1 + noise * rng.standard_normal(rows.shape))
+    return rng.permutation(np.concatenate([rows, copies]).astype(np.float32))
+
+
+@pytest.mark.parametrize("front", [1, 5, 2048])
+@pytest.mark.parametrize("offset", [0, 1e3, 1e4])
+@pytest.mark.parametrize("noise", [0, 1e-7])
+def test_equals_brute_force_where_half_the_rows_are_copies(
+    front: int, offset: float, noise: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FRONT", front)
+    points = half_copies(offset, noise)
+    for first in (0, 17, 39):
+        assert [s.pick for s in kcenter(points, first=first)] == brute_force(points, first)
+    outside = points[:2] + np.float32(1)
+    for start in (points[:5], points[[4, 4, 30]], outside, np.concatenate([outside, points[7:9]])):
+        found = [s.pick for s in kcenter(points, start_MD=start)]
+        assert found == brute_force(points, start_MD=start)
+
+
+@pytest.mark.parametrize("offset", [0, 1e3, 1e4])
+def test_going_on_from_what_was_taken_takes_what_one_order_would(offset: float) -> None:
+    points = half_copies(offset, 1e-7)
+    order = [s.pick for s in kcenter(points, first=11)]
+    rest = np.array(sorted(order[15:]))
+    later = [s.pick for s in kcenter(points[rest], start_MD=points[order[:15]], positions_N=rest)]
+    assert later == order[15:]
+
+
+def by_products(points_ND: np.ndarray, first: int, k: int) -> list[int]:
+    """What not to do: |a|² + |b|² - 2a·b in float32 under a root, negative or not."""
+    norm_N = np.square(points_ND).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        away_NN = np.sqrt(norm_N[:, None] + norm_N - 2 * points_ND @ points_ND.T)
+    taken = [first]
+    while len(taken) < k:
+        nearest_N = away_NN[:, taken].min(axis=1)
+        nearest_N[taken] = -1
+        taken.append(int(np.argmax(nearest_N)))
+    return taken
+
+
+def test_every_distinct_row_comes_before_any_copy_where_bare_products_take_copies_at_once() -> None:
+    rows = np.float32(1e3) + np.random.default_rng(0).standard_normal((40, 384)).astype(np.float32)
+    points = np.concatenate([rows, rows])  # row i + 40 is row i again
+    at_once = [i for i in range(40) if by_products(points, i, 2)[1] == i + 40]
+    assert at_once  # its own copy is NaN away, and argmax takes NaN for the farthest
+    for first in at_once:
+        assert len({pick % 40 for pick in by_products(points, first, 40)}) < 40
+        steps = list(kcenter(points, first=first))
+        assert [s.pick for s in steps[:40]] == brute_force(rows, first)
+        assert [(s.pick, s.gain) for s in steps[40:]] == [(i, 0.0) for i in range(40, 80)]
+
+
 def test_takes_the_ends_before_the_middle() -> None:
     line = np.array([[0.0], [1.0], [2.0], [9.0]])
     steps = list(kcenter(line, first=0))
@@ -61,6 +127,13 @@ def test_given_rows_count_as_taken() -> None:
     assert [step.pick for step in steps] == [2, 1, 3, 0]
     assert steps[0].reason == "2 from given row 1"
     assert steps[0].gain == 2.0
+
+
+def test_of_two_earlier_picks_equally_near_the_reason_names_the_first() -> None:
+    line = np.array([[0.0], [1.0], [2.0]])
+    assert list(kcenter(line, first=0))[2].reason == "1 from row 0, the nearest earlier pick"
+    given = np.array([[3.0], [3.0]])
+    assert next(kcenter(line, start_MD=given)).reason == "3 from given row 0"
 
 
 def test_picks_and_reasons_are_rows_of_the_pool_when_its_positions_are_given() -> None:

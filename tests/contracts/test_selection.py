@@ -29,7 +29,8 @@ from modicum.selection import (
     uniform,
 )
 
-NOT_SELECTORS = {"budget", "rows"}  # what spends the steps, and what checks the arrays
+# What spends the steps, what measures a finished choice, and what checks the arrays.
+NOT_SELECTORS = {"budget", "diversity", "rows"}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ Numbers in, numbers out: nothing here opens a file or loads a model.
 
 from modicum.selection.budget import Budget, Step, spend
 from modicum.selection.clusters import Clusters, Near, by_quota, kmeans, near
+from modicum.selection.diversity import nearest_distance, vendi
 from modicum.selection.kcenter import kcenter
 from modicum.selection.nearest import near_target
 from modicum.selection.ranking import balanced, band, uniform
@@ -30,6 +31,8 @@ __all__ = [
     "kmeans",
     "near",
     "near_target",
+    "nearest_distance",
     "spend",
     "uniform",
+    "vendi",
 ]

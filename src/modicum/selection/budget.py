@@ -25,12 +25,13 @@ class Step(NamedTuple):
     """One row taken: its position, why it was taken, and what it added at that moment.
 
     `gain` is what the selector measures (a distance, a value, a similarity); NaN where it
-    measures nothing, as in a random draw.
+    measures nothing, as in a random draw. `round` counts the times the model was consulted anew.
     """
 
     pick: int
     reason: str
     gain: float = math.nan
+    round: int = 0
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ def kcenter(
     first: int | None = None,
     seed: int = 0,
     positions_N: Array | None = None,
+    start_positions_M: Array | None = None,
 ) -> Iterator[Step]:
     """Farthest first: each pick is the row whose nearest earlier pick is farthest away.
 
@@ -42,7 +43,8 @@ def kcenter(
     distances. Rows of `start_MD` count as taken before the first pick and need not be in the
     pool; without them the first pick is `first`, or drawn with `seed`, and its gain is NaN.
     Where the vectors are only part of a pool, `positions_N` holds the row of the pool that each
-    stands for: picks, `first` and reasons are given in those.
+    stands for: picks, `first` and reasons are given in those; and `start_positions_M` likewise
+    for given rows that are of the pool.
     """
     vectors_ND = as_vectors(vectors_ND, "vectors_ND")
     start_MD = as_wide_as(vectors_ND, start_MD, "start_MD")
@@ -54,7 +56,24 @@ def kcenter(
         begin = None
     else:
         raise OptionError(f"first={first} with {len(start_MD)} given rows; leave one of them out")
-    return _farthest_first(_measured(vectors_ND), start_MD, begin, offered_N, positions_N)
+    names_M = None if start_positions_M is None else _positions(start_positions_M, len(start_MD))
+    return _farthest_first(
+        _measured(vectors_ND), start_MD, begin, offered_N, _Names(positions_N, names_M)
+    )
+
+
+class _Names(NamedTuple):
+    """Which row of the pool each vector stands for, and each given row if it is of the pool."""
+
+    rows_N: IntArray
+    given_M: IntArray | None
+
+    def why(self, gain: float, centre: int) -> str:
+        if centre >= 0:
+            return f"{gain:.4g} from row {self.rows_N[centre]}, the nearest earlier pick"
+        if self.given_M is not None:
+            return f"{gain:.4g} from row {self.given_M[-1 - centre]}, the nearest earlier pick"
+        return f"{gain:.4g} from given row {-1 - centre}"
 
 
 class _Measured(NamedTuple):
@@ -98,7 +117,7 @@ def _farthest_first(
     start_MD: FloatArray,
     begin: int | None,
     offered_N: BoolArray,
-    positions_N: IntArray,
+    names: _Names,
 ) -> Iterator[Step]:
     nearest = _Nearest(
         np.where(offered_N, np.inf, -np.inf), np.zeros(len(offered_N), dtype=np.int64)
@@ -108,7 +127,7 @@ def _farthest_first(
     if begin is not None:
         nearest.squared_N[begin] = -np.inf
         _meet_behind(rows, nearest, everywhere, rows.vectors_ND[[begin]], np.array([begin]))
-        yield Step(int(positions_N[begin]), "the first, where the spread begins")
+        yield Step(int(names.rows_N[begin]), "the first, where the spread begins")
     front, waiting = _front(rows, nearest), list[int]()
     for _ in range(np.count_nonzero(offered_N) - (begin is not None)):
         pick = int(front.rows_A[np.argmax(nearest.squared_N[front.rows_A])])
@@ -120,7 +139,7 @@ def _farthest_first(
         if not waiting:
             pick = int(np.argmax(nearest.squared_N))
         gain, centre = float(np.sqrt(nearest.squared_N[pick])), int(nearest.centre_N[pick])
-        yield Step(int(positions_N[pick]), _reason(gain, centre, positions_N), gain)
+        yield Step(int(names.rows_N[pick]), names.why(gain, centre), gain)
         nearest.squared_N[pick] = -np.inf
         centre_1D = rows.vectors_ND[[pick]]
         bound_A1 = _lower_bounds(front.single_AD, front.shrunk_A, centre_1D, rows.keep)
@@ -218,11 +237,5 @@ def _positions(positions_N: Array | None, n: int) -> IntArray:
         return np.arange(n)
     found = np.asarray(positions_N, dtype=np.int64)
     if found.shape != (n,):
-        raise AlignmentError(f"positions_N has shape {found.shape} for {n} vectors")
+        raise AlignmentError(f"positions of shape {found.shape} for {n} vectors")
     return found
-
-
-def _reason(gain: float, centre: int, positions_N: IntArray) -> str:
-    if centre < 0:
-        return f"{gain:.4g} from given row {-1 - centre}"
-    return f"{gain:.4g} from row {positions_N[centre]}, the nearest earlier pick"
