@@ -18,7 +18,7 @@ from modicum import forward, measure
 from modicum.errors import ModelError
 from modicum.forward import answers_alone, check_head, start_token
 from modicum.ledger import Ledger
-from modicum.measure import HiddenState, Loss, row_keys
+from modicum.measure import HiddenState, Loss, Uncertainty, row_keys
 from modicum.meter import Meter
 from modicum.models import find_model
 from modicum.render import ANSWER, TEMPLATE, USER, Rendered
@@ -86,6 +86,17 @@ def test_ifd_of_a_model_of_three_tokens_is_as_computed_by_hand(store):
     assert Ifd()(None, losses).tolist() == pytest.approx([given / alone], rel=1e-5)
     expected = ((0.3 * 0.6 * 0.1) / (0.25 * 0.6 * 0.1)) ** (1 / 3)
     assert IfdPpl()(None, losses).tolist() == pytest.approx([expected], rel=1e-5)
+
+
+def test_uncertainties_of_a_model_of_three_tokens_are_as_computed_by_hand(store):
+    expected = {  # what follows 2, 1 and 1, whatever stands there
+        Uncertainty("least-confidence"): (0.5 + 0.4 + 0.4) / 3,
+        Uncertainty("margin"): (0.25 + 0.3 + 0.3) / 3,
+        Uncertainty("entropy"): -sum(p * math.log(p) for a in (2, 1, 1) for p in P[a]) / 3,
+    }
+    found = measure.measure(ASKED, list(expected), Bigrams(), store, Ledger())
+    for want, value in expected.items():
+        assert found[want].tolist() == pytest.approx([value], rel=1e-5)
 
 
 def test_the_two_difficulties_can_order_a_pair_differently():
@@ -188,13 +199,9 @@ def test_a_layer_that_the_model_has_not_is_refused(tiny_pool, meter):
         meter.measured(tiny_pool, HiddenState(layer=7))
 
 
-def wants(*asked):
-    return SimpleNamespace(wants=asked)
-
-
 def test_loss_and_hidden_states_cost_one_pass(tiny_pool, meter):
     pool = tiny_pool.take([0, 1, 2, 3])
-    meter.prepare(pool, [wants(GIVEN), wants(*VIEWS)])
+    meter.prepare(pool, [GIVEN, *VIEWS])
     for want in (GIVEN, *VIEWS):
         meter.measured(pool, want)
     assert meter.ledger.forward_passes == 4
@@ -203,7 +210,7 @@ def test_loss_and_hidden_states_cost_one_pass(tiny_pool, meter):
 
 def test_difficulty_and_hidden_states_cost_two_passes(tiny_pool, meter):
     pool = tiny_pool.take([0, 1, 2, 3])
-    meter.prepare(pool, [Ifd(), wants(*VIEWS)])
+    meter.prepare(pool, [*Ifd.wants, *VIEWS])
     assert meter.ledger.forward_passes == 2 * 4
     rendered = meter.rendered(pool)
     alone = rendered.answer_lengths_N.sum() + 4  # a start token each
@@ -220,14 +227,14 @@ def test_the_weights_are_read_once_and_only_if_needed(tiny_pool, tiny_model, sto
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", counted)
     for _ in range(2):
         again = find_model(tiny_model.folder, precision="float32")
-        Meter(again, store).prepare(tiny_pool, [Ifd(), wants(*VIEWS)])
+        Meter(again, store).prepare(tiny_pool, [*Ifd.wants, *VIEWS])
     assert len(reads) == 1
 
 
 def test_rows_that_are_added_to_a_pool_are_all_that_is_measured(tiny_pool, tiny_model, store):
-    Meter(tiny_model, store).prepare(tiny_pool.take(range(7)), [wants(GIVEN)])
+    Meter(tiny_model, store).prepare(tiny_pool.take(range(7)), [GIVEN])
     grown = Meter(tiny_model, store)
-    grown.prepare(tiny_pool, [wants(GIVEN)])
+    grown.prepare(tiny_pool, [GIVEN])
     assert (grown.ledger.forward_passes, grown.ledger.rows_reused) == (5, 6)  # rows 1, 4 are equal
 
 
@@ -241,7 +248,7 @@ def test_a_damaged_shard_is_measured_again_and_named(tiny_pool, tiny_model, stor
     assert second.ledger.forward_passes == first.ledger.forward_passes
 
 
-@pytest.mark.parametrize("want", [GIVEN, ALONE, VIEWS[1]])
+@pytest.mark.parametrize("want", [GIVEN, ALONE, VIEWS[1], Uncertainty("margin")])
 def test_a_killed_measurement_goes_on_to_the_same_bits(
     want, tiny_pool, tiny_model, tmp_path, monkeypatch
 ):

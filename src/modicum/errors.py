@@ -7,6 +7,7 @@ ModicumError
 ├── ModelError      a model that cannot be found, loaded or trusted (RuntimeError)
 ├── RenderError     a row that cannot be written in the template    (ValueError)
 ├── AlignmentError  numbers that were made from another pool        (ValueError)
+├── TrainingError   a training that lost rows, or its way           (RuntimeError)
 └── RunError        an output folder that belongs to something else (RuntimeError)
 
 The library raises these; only the command line turns them into one line and exit status 2.
@@ -39,6 +40,10 @@ class RenderError(ModicumError, ValueError):
 
 class AlignmentError(ModicumError, ValueError):
     """Numbers that were made from another pool."""
+
+
+class TrainingError(ModicumError, RuntimeError):
+    """A training that lost rows on the way in, or whose loss is no number."""
 
 
 class RunError(ModicumError, RuntimeError):

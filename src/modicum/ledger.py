@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -15,7 +15,8 @@ class Ledger:
 
     forward_tokens: int = 0
     padding_tokens: int = 0
-    backward_tokens: int = 0
+    backward_tokens: int = 0  # trained on: each forward and backward, once an epoch
+    trained_rows: int = 0  # once an epoch
     forward_passes: int = 0  # rows, and answers alone, sent through a model; not batches
     encoder_rows: int = 0
     encoder_rows_cut: int = 0  # longer than the encoder reads
@@ -23,18 +24,55 @@ class Ledger:
     damaged_shards: list[str] = field(default_factory=list)  # of the store: measured again
     seconds: dict[str, float] = field(default_factory=dict)
 
+    _inside: list[float] = field(default_factory=list, repr=False)  # seconds within open stages
+
     @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        """Count the seconds of a block to this stage, less those of the stages inside it."""
-        began, before = time.perf_counter(), sum(self.seconds.values())
+    def time(self, stage: str | None) -> Iterator[None]:
+        """Count the seconds of a block to this stage, less those of the stages inside it.
+
+        None: they are counted otherwise, but are not the surrounding stage's.
+        """
+        began = time.perf_counter()
+        self._inside.append(0.0)
         try:
             yield
         finally:
-            inside = sum(self.seconds.values()) - before
-            taken = time.perf_counter() - began - inside
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + taken
+            taken, inside = time.perf_counter() - began, self._inside.pop()
+            if stage is not None:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + taken - inside
+            if self._inside:
+                self._inside[-1] += taken
+
+    def trained(self, tokens: int, rows: int, seconds: Mapping[str, float]) -> None:
+        """Count a finished tuning, whichever process did it."""
+        self.backward_tokens += tokens
+        self.trained_rows += rows
+        self.seconds["train"] = self.seconds.get("train", 0.0) + sum(seconds.values())
+
+    def add(self, figures: Mapping[str, Any]) -> None:
+        """Count what another ledger's `to_json` says."""
+        for name, value in figures.items():
+            if name == "seconds":
+                for stage, taken in value.items():
+                    self.seconds[stage] = self.seconds.get(stage, 0.0) + taken
+            else:
+                setattr(self, name, getattr(self, name) + value)
+
+    def since(self, before: Ledger) -> dict[str, Any]:
+        """What was added after a copy was made, as `to_json` has it."""
+        now, then = self.to_json(), before.to_json()
+        seconds = {
+            stage: round(taken - then["seconds"].get(stage, 0.0), 2)
+            for stage, taken in now.pop("seconds").items()
+        }
+        shards = now.pop("damaged_shards")[len(then["damaged_shards"]) :]
+        figures = {name: value - then[name] for name, value in now.items()}
+        return figures | {"damaged_shards": shards, "seconds": seconds}
 
     def to_json(self) -> dict[str, Any]:
         """Every figure, seconds to the hundredth."""
-        figures = {name: value for name, value in vars(self).items() if name != "seconds"}
+        figures = {name: value for name, value in vars(self).items() if name in _PLAIN}
         return figures | {"seconds": {k: round(v, 2) for k, v in self.seconds.items()}}
+
+
+_PLAIN = {figure.name for figure in fields(Ledger)} - {"seconds", "_inside"}

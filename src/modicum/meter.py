@@ -7,8 +7,8 @@ what several parts want together in shared forward passes, and keeps the answers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from modicum.models import Model
 
 _SHOWN_AFTER = 1000  # rendered rows
-
-
-class Part(Protocol):
-    """A view or a score, as far as the meter needs to know it."""
-
-    @property
-    def wants(self) -> tuple[Want, ...]:
-        """What it wants a model to measure of each row; nothing, for most."""
-        ...
 
 
 @dataclass
@@ -52,6 +43,10 @@ class Meter:
         """The longest row, in tokens, that is measured."""
         return self.model.window if self.limit is None else min(self.limit, self.model.window)
 
+    def through(self, model: Model, store: Store | None = None) -> Meter:
+        """The same rows through another model that reads the same tokens, on the same ledger."""
+        return replace(self, model=model, store=store or self.store, _measured={})
+
     def rendered(self, pool: Pool) -> Rendered:
         """Token ids of every row under the model's chat template, and what each belongs to."""
         if pool.fingerprint not in self._rendered:
@@ -71,9 +66,8 @@ class Meter:
             self._rendered[smaller.fingerprint] = whole.take(np.unique(positions_M))
         return smaller
 
-    def prepare(self, pool: Pool, parts: Sequence[Part]) -> None:
-        """Measure all that these parts want of this pool, sharing forward passes."""
-        wants = {want: None for part in parts for want in part.wants}
+    def prepare(self, pool: Pool, wants: Sequence[Want]) -> None:
+        """Measure everything that is wanted of this pool, sharing forward passes."""
         missing = [want for want in wants if (pool.fingerprint, want) not in self._measured]
         if not missing:
             return
@@ -92,7 +86,7 @@ class Meter:
     def measured(self, pool: Pool, want: Want) -> np.ndarray:
         """One measurement of every row of a pool; NaN where it cannot be made."""
         if (pool.fingerprint, want) not in self._measured:
-            self.prepare(pool, [_Only((want,))])
+            self.prepare(pool, [want])
         return self._measured[pool.fingerprint, want]
 
 
@@ -101,8 +95,3 @@ def _counted(pool: Pool, advance: Callable[[int], None]) -> Iterator[Example]:
         yield example
         if n % _SHOWN_AFTER == 0:
             advance(_SHOWN_AFTER)
-
-
-@dataclass(frozen=True)
-class _Only:
-    wants: tuple[Want, ...]

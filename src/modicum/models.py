@@ -150,6 +150,10 @@ class Model:
             )
         return model.to(self.device).eval()  # type: ignore[no-any-return]
 
+    def release(self) -> None:
+        """Let go of the weights in memory; they are read again when next asked for."""
+        vars(self).pop("network", None)
+
     def check(self) -> None:
         """Refuse a folder without safetensors, and one whose own code nobody said to trust."""
         weights(self.folder, self.name)
@@ -298,16 +302,22 @@ def _multiplies_bfloat16() -> bool:
 
 
 class quiet:
-    """Hold back the progress bars of transformers, which would mix with ours."""
+    """Hold back the progress bars of transformers and datasets, which would mix with ours."""
 
     def __enter__(self) -> None:
+        from datasets.utils import logging as rows
         from transformers.utils import logging
 
         self.was = logging.is_progress_bar_enabled()
+        self.rows_were = rows.is_progress_bar_enabled()
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        rows.disable_progress_bar()
 
     def __exit__(self, *_: object) -> None:
+        from datasets.utils import logging as rows
         from transformers.utils import logging
 
         if self.was:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        if self.rows_were:
+            rows.enable_progress_bar()

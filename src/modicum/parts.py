@@ -128,6 +128,8 @@ def _build(kind: type, default: Any, left: dict[str, Any]) -> Any:
 
 def _part(option: str, default: Any, left: dict[str, Any]) -> Any:
     chosen = left.pop(option, None)
+    if default is None and str(chosen).lower() == "none":
+        return None
     if chosen is not None and not isinstance(chosen, str):
         return chosen  # an instance, from Python
     kind = type(default) if chosen is None else find(ROOMS[option], chosen)
@@ -145,7 +147,7 @@ def _default(field: Any) -> Any:
 def _parse(value: Any, hint: Any, option: str) -> Any:
     """A value of the field's type; text is read as the type says, nothing else is converted."""
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    for kind in kinds:
+    for kind in sorted(kinds, key=lambda kind: kind is not NoneType):  # text would take "none"
         read = _read_text(value, kind) if isinstance(value, str) else _as_it_is(value, kind)
         if read is not MISSING:
             return read
@@ -174,7 +176,9 @@ def _as_it_is(value: Any, kind: Any) -> Any:
         return value  # more than a value can be checked against
     if isinstance(value, bool) and kind is not bool:
         return MISSING
-    return value if isinstance(value, (int, float) if kind is float else kind) else MISSING
+    if kind is float and isinstance(value, int):
+        return float(value)  # as if it had been text: one value has one description
+    return value if isinstance(value, kind) else MISSING
 
 
 def _wanted(kinds: tuple[Any, ...]) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def clear_unfinished(folder: Path) -> None:
     Whatever else lies in the folder is not ours to remove, and a finished run has a manifest.
     """
     for path in folder.iterdir():
-        if path.is_file() and (path.name.startswith("subset.") or _half_written(path)):
+        if path.is_file() and (path.name.startswith("subset") or _half_written(path)):
             path.unlink()
 
 
@@ -88,10 +88,10 @@ def inputs(pool: Pool) -> list[dict[str, Any]]:
     ]
 
 
-def versions() -> dict[str, str]:
-    """Python and the packages that decide a result."""
+def versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """Python and the packages that decide a result, and `more` of them."""
     return {"python": platform.python_version()} | {
-        package: importlib.metadata.version(package) for package in _PACKAGES
+        package: importlib.metadata.version(package) for package in (*_PACKAGES, *more)
     }
 
 

@@ -13,6 +13,7 @@ from modicum.errors import OptionError
 from modicum.meter import Meter
 from modicum.models import Model, Precision
 from modicum.parts import build, find, members
+from modicum.plan import wants_of
 from modicum.pool import Pool
 from modicum.store import Store
 from modicum.usable import TooLong, meter_of, spread, unscored, unusable
@@ -49,7 +50,7 @@ def score(
     left_out = unusable(pool, meter, too_long)
     rows_M = np.setdiff1d(np.arange(len(pool)), list(left_out))
     measured = meter.narrow(pool, rows_M)
-    meter.prepare(measured, parts)
+    meter.prepare(measured, wants_of(parts))
     values = {part.name: spread(part(measured, meter), rows_M, len(pool)) for part in parts}
     for name, values_N in values.items():
         left_out |= unscored(name, values_N[rows_M], rows_M)
