@@ -1,0 +1,66 @@
+"""The models of a run's rounds: each tuned when its turn has come, and removed when of no use."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modicum.meter import Meter
+from modicum.render import Rendered
+from modicum.store import Store
+from modicum.training.options import Recipe
+from modicum.training.tune import Tuned, tune
+
+MEASURED = "measured"  # what was measured through a model, beside it
+
+
+@dataclass(frozen=True)
+class Evolving:
+    """Models in folders named by the round that they were tuned in, below one folder.
+
+    A model serves `refresh` rounds. The next is tuned from the base again, or (`continue`) from
+    the last; older ones are removed unless all are kept.
+    """
+
+    folder: Path
+    base: Meter
+    recipe: Recipe
+    seed: int
+    refresh: int = 1
+    restart: Literal["base", "continue"] = "base"
+    keep_models: Literal["last", "all"] = "last"
+
+    def tuned_in(self, number: int) -> int:
+        """The round (from 1) whose model this round looks through."""
+        return number - (number - 1) % self.refresh
+
+    def meter(self, number: int, rendered: Rendered) -> tuple[Meter, Tuned | None]:
+        """The pool through a round's model; it is tuned now, on these rows, if it is due."""
+        place, tuned = self._place(self.tuned_in(number)), None
+        base = self.base.model
+        if number == self.tuned_in(number):
+            onward = self.restart == "continue" and number > self.refresh
+            before = self._place(number - self.refresh)
+            tuned = tune(
+                rendered,
+                Tuned(before, {}).model(base) if onward else base,
+                place,
+                self.recipe,
+                seed=self.seed,
+                ledger=self.base.ledger,
+                what=f"round {number}: training on {len(rendered)} rows",
+            )
+        current = Tuned(place, {}).model(base)
+        return self.base.through(current, Store(place / MEASURED)), tuned
+
+    def tidy(self, number: int) -> Path:
+        """Remove what no later round needs; give the folder that the very end makes useless."""
+        for earlier in range(1, self.tuned_in(number)):
+            place = self._place(earlier)
+            shutil.rmtree(place / MEASURED if self.keep_models == "all" else place, True)
+        return self._place(self.tuned_in(number)) / MEASURED
+
+    def _place(self, number: int) -> Path:
+        return self.folder / str(number)

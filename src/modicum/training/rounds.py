@@ -1,0 +1,67 @@
+"""Rounds as durable steps: what is finished is read again, never done again."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modicum.errors import RunError
+from modicum.ledger import Ledger
+from modicum.runs import write_json
+from modicum.selection.budget import Step
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """A folder with one JSON file for every finished round: `0.json`, `1.json`, …"""
+
+    folder: Path
+    made_from: str  # whatever decides the result; another's rounds are refused
+    ledger: Ledger
+
+    def once(self, number: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The facts of a round: those on disk, or else made now and written durably.
+
+        The ledger is charged for a round either way, by whatever process it was made.
+        """
+        path = self.folder / f"{number}.json"
+        if path.exists():
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if record.pop("made_from") != self.made_from:
+                raise RunError(f"{path} belongs to another selection; choose another folder")
+            self.ledger.add(record["ledger"])
+            return record
+        before = copy.deepcopy(self.ledger)
+        record = {"round": number, **make(), "ledger": self.ledger.since(before)}
+        write_json(path, {"made_from": self.made_from, **record})
+        return record
+
+
+def to_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """Picks as a round's file has them; a gain that is no number is null."""
+    return [
+        {
+            "position": step.pick,
+            "gain": step.gain if math.isfinite(step.gain) else None,
+            "reason": step.reason,
+        }
+        for step in steps
+    ]
+
+
+def from_json(record: dict[str, Any]) -> list[Step]:
+    """The picks of a round's facts, as they were made."""
+    return [
+        Step(
+            pick["position"],
+            pick["reason"],
+            math.nan if pick["gain"] is None else pick["gain"],
+            record["round"],
+        )
+        for pick in record["picks"]
+    ]
