@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import modicum as mo
-from modicum.choose import LARGEST_SEED, select
+from modicum.choose import select
 from modicum.errors import AlignmentError, BudgetError, InputError, OptionError, RunError
 from modicum.models import Model
 from modicum.output import write_scores
 from modicum.pool import Pool
+from modicum.question import LARGEST_SEED
 from modicum.scoring import score
 from modicum.store import Store
 from modicum.views.lexical import Lexical

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modicum.cache import cache_folder
 from modicum.context import Context
-from modicum.errors import BudgetError, InputError, OptionError
+from modicum.errors import OptionError
 from modicum.meter import Meter
 from modicum.models import Model, Precision
-from modicum.overlap import Overlap, decontaminate
-from modicum.parts import build, describe, find
+from modicum.overlap import Overlap
+from modicum.parts import describe
 from modicum.pool import Pool
-from modicum.runs import inputs
+from modicum.question import Question, ask
+from modicum.runs import write_json
 from modicum.selection.budget import Budget, Step, spend
 from modicum.store import Store
-from modicum.usable import TooLong, kinds, meter_of, spread, unscored, unusable
+from modicum.training.options import Recipe
+from modicum.usable import TooLong, spread, unscored
 
 if TYPE_CHECKING:
     from modicum.methods import Method
-
-LARGEST_SEED = 2**32 - 1  # the largest that every library used here takes
-_SHARED_SHOWN = 100  # characters
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Selection:
     given: dict[str, Any]  # what was done with long rows, and which other rows there were
     overlaps: tuple[Overlap, ...] = ()
     notes: tuple[str, ...] = ()
+    recipe: Recipe = field(default_factory=Recipe)  # how the subset is to be tuned on
+    predicted: dict[str, Any] | None = None  # what the plan of a method that trains foretold
+    records: dict[str, Any] = field(default_factory=dict)  # further JSON files, by name
+    leftovers: tuple[Path, ...] = ()  # of no use once the result is written
 
     def __len__(self) -> int:
         return len(self.picks)
@@ -73,6 +78,8 @@ def select(
     max_tokens: int | None = None,
     precision: Precision = "auto",
     store: Store | None = None,
+    train: Mapping[str, Any] | Recipe | None = None,
+    work: str | Path | None = None,
     **options: Any,
 ) -> Selection:
     """Pick rows of a pool by a method, within a budget.
@@ -82,32 +89,43 @@ def select(
     must not be trained on: what overlaps them is left out. Rows longer than `max_tokens` (the
     model's window by default) are dropped, cut in the prompt, or an error. `options` are the
     method's own. A share (`5%`) is of all rows of the pool.
+
+    Methods that tune do so as `train` says (TRL's options by name). Their models and finished
+    rounds lie in the folder `work`, where the same call, killed, goes on; without it they lie in
+    the cache folder until the call is done.
     """
-    _check_pool(pool)
-    budget = budget if isinstance(budget, Budget) else Budget.parse(budget)
-    part = _method(method, options, seed, target)
-    others = {"target": target, "chosen": chosen, "evaluation": evaluation}
-    meter = meter_of(
-        model, too_long=too_long, max_tokens=max_tokens, precision=precision, store=store
+    asked = ask(
+        pool,
+        method,
+        budget,
+        model,
+        seed,
+        target=target,
+        chosen=chosen,
+        evaluation=evaluation,
+        too_long=too_long,
+        max_tokens=max_tokens,
+        precision=precision,
+        store=store,
+        train=train,
+        **options,
     )
-    overlaps = [] if evaluation is None else decontaminate(pool, evaluation)
-    left_out = unusable(pool, meter, too_long) | _taken(pool, chosen)
-    left_out |= _overlapping(overlaps, evaluation)
-    candidates_M = np.setdiff1d(np.arange(len(pool)), list(left_out))
-    notes: list[str] = []
-    context = Context(
-        pool=meter.narrow(pool, candidates_M),
-        meter=meter,
-        budget=_in_rows(budget, pool, left_out),
-        seed=seed,
-        chosen=_readable("chosen", chosen, meter, too_long, notes),
-        target=_readable("target", target, meter, too_long, notes),
-        positions=candidates_M,
-        notes=notes,
-    )
-    steps = _run(part, context)
+    if work is not None:
+        return answer(asked, Path(work))
+    aside = cache_folder() / "work" / asked.context.made_from(asked.part)
+    made = answer(asked, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+    return made
+
+
+def answer(asked: Question, work: Path) -> Selection:
+    """The second half of `select`: let the method pick, in a folder of its own."""
+    pool, part = asked.pool, asked.part
+    context = replace(asked.context, work=work)
+    predicted = _predicted(asked, work)
+    steps = _run(asked, context)
+    candidates_M = context.positions_N
     unmeasured = _unmeasured(context, candidates_M)
-    notes += _remarks(steps, context)
     scores = {
         name: spread(values_M, candidates_M, len(pool)) for name, values_M in context.scored.items()
     }
@@ -118,53 +136,46 @@ def select(
         picks=picks,
         gains=np.array([step.gain for step in steps], dtype=np.float64),
         reasons=tuple(step.reason for step in steps),
-        rounds=np.zeros(len(steps), dtype=np.int64),
-        left_out=left_out | unmeasured,
+        rounds=np.array([step.round for step in steps], dtype=np.int64),
+        left_out=asked.left_out | unmeasured,
         scores=scores,
-        tokens_N=meter.rendered(pool).lengths_N,
+        tokens_N=context.meter.rendered(pool).lengths_N,
         method=describe(part),
-        budget=budget,
-        seed=seed,
-        meter=meter,
-        given={"too_long": too_long} | {name: _about(other) for name, other in others.items()},
-        overlaps=tuple(overlaps),
-        notes=tuple(notes),
+        budget=asked.budget,
+        seed=context.seed,
+        meter=context.meter,
+        given=asked.given,
+        overlaps=asked.overlaps,
+        notes=(*context.notes, *_remarks(steps, context)),
+        recipe=context.recipe,
+        predicted=predicted,
+        records=context.records,
+        leftovers=tuple(context.leftovers),
     )
 
 
-def _check_pool(pool: object) -> None:
-    if not isinstance(pool, Pool):
-        raise InputError(f"pool is {type(pool).__name__}; read files with Pool.read(…) first")
+def _predicted(asked: Question, work: Path) -> dict[str, Any] | None:
+    """The prediction for a method that trains; made once, for a killed run goes on with it."""
+    if not any(each.stage == "train" for each in asked.plan()):
+        return None
+    kept = work / "plan.json"
+    if not kept.exists():
+        lengths_N = asked.context.meter.rendered(asked.context.pool).lengths_N
+        asked.context.recipe.check(int(lengths_N.max(initial=0)))
+        write_json(kept, asked.predict())
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
 
 
-def _method(
-    method: str | Method, options: Mapping[str, Any], seed: int, target: Pool | None
-) -> Method:
-    """The method with its options; what it lacks is said before anything is measured."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise OptionError(f"seed {seed}: give a whole number from 0 to {LARGEST_SEED}")
-    kind = find("modicum.methods", method) if isinstance(method, str) else method
-    part: Method = build(kind, options)
-    if target is None and getattr(part, "aims", False):
-        raise OptionError(f"{describe(part)['name']} needs rows of the task in view: --target FILE")
-    if target is not None and not getattr(part, "aims", True):
-        raise OptionError(f"{describe(part)['name']} does not aim: leave --target out, or use ltd")
-    return part
-
-
-def _run(part: Method, context: Context) -> list[Step]:
+def _run(asked: Question, context: Context) -> list[Step]:
     """Ask the method for picks until the budget is spent, everything it wants measured first."""
     pool, meter = context.pool, context.meter
-    parts: list[Any] = [part]
-    if is_dataclass(part):
-        parts += [getattr(part, each.name) for each in fields(part)]
-    wanted = [each for each in parts if hasattr(each, "wants")]
-    meter.prepare(pool, wanted)
+    meter.prepare(pool, asked.wants())
     with meter.ledger.time("select"):
-        steps = part(context)
+        steps = asked.part(context)
         if not isinstance(steps, Iterable):
             raise OptionError(
-                f"{describe(part)['name']} returned {type(steps).__name__}; a method returns "
+                f"{describe(asked.part)['name']} returned {type(steps).__name__}; a method returns "
                 "picks: positions or Steps, best first"
             )
         return spend(
@@ -189,69 +200,6 @@ def _remarks(steps: list[Step], context: Context) -> list[str]:
         ),
     }
     return [remark for remark, holds in remarks.items() if holds]
-
-
-def _in_rows(budget: Budget, pool: Pool, left_out: dict[int, str]) -> Budget:
-    """A share becomes rows of the whole pool; more rows than can be picked are refused."""
-    rows, candidates = budget.rows(len(pool)), len(pool) - len(left_out)
-    why = ", ".join(f"{number:,} {kind}" for kind, number in kinds(left_out.values()).items())
-    if not candidates:
-        first = f"; the first, {pool.where(0)}: {left_out[0]}" if left_out else ""
-        raise BudgetError(
-            f"none of the {len(pool):,} rows can be picked: {why or 'it is empty'}{first}"
-        )
-    if rows is not None and rows > candidates:
-        raise BudgetError(
-            f"cannot pick {rows:,} rows: the pool has {len(pool):,}"
-            f"{f', and of them {why}' if why else ''}; use -k {candidates} or fewer"
-        )
-    return budget if rows is None else Budget(float(rows), "rows")
-
-
-def _readable(
-    name: str, other: Pool | None, meter: Meter, too_long: TooLong, notes: list[str]
-) -> Pool | None:
-    """The rows of `target` or `chosen` that the model can read; a note tells of the others."""
-    if other is None:
-        return None
-    if not (left_out := unusable(other, meter, too_long)):
-        return other
-    first = min(left_out)
-    some = f"{len(left_out):,} of {len(other):,} rows of {name} cannot be measured"
-    said = f"{some}; the first, {other.where(first)}: {left_out[first]}"
-    if len(left_out) == len(other):
-        raise InputError(said)
-    notes.append(said)
-    return meter.narrow(other, np.setdiff1d(np.arange(len(other)), list(left_out)))
-
-
-def _about(other: Pool | None) -> dict[str, Any] | None:
-    if other is None:
-        return None
-    rows = {"kept": len(other), "rejected": len(other.rejected)}
-    return {"inputs": inputs(other), "pool": other.fingerprint, **rows}
-
-
-def _overlapping(overlaps: Sequence[Overlap], evaluation: Pool | None) -> dict[int, str]:
-    """Rows that an evaluation row also holds: of which kind, where, and the words they share."""
-    return {
-        found.position: f"in the evaluation rows: {found.kind} match with "
-        f"{evaluation.where(found.evaluation)}: {shorten(found.text, _SHARED_SHOWN)}"
-        for found in overlaps
-        if evaluation is not None
-    }
-
-
-def _taken(pool: Pool, chosen: Pool | None) -> dict[int, str]:
-    """Rows of the pool that were taken before: those whose turns equal a chosen row's."""
-    if chosen is None:
-        return {}
-    before = {content: i for i, content in reversed(list(enumerate(chosen.digests)))}
-    return {
-        i: f"already chosen: {chosen.where(before[content])}"
-        for i, content in enumerate(pool.digests)
-        if content in before
-    }
 
 
 def _refuse_unmeasured(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from modicum.errors import AlignmentError, OptionError
 from modicum.meter import Meter
 from modicum.pool import Pool
 from modicum.selection.budget import Budget, Step
+from modicum.training.options import Recipe
 
 if TYPE_CHECKING:
     from modicum.scores import Score
@@ -37,6 +41,10 @@ class Context:
     scored: dict[str, np.ndarray] = field(default_factory=dict)  # what was asked, by score
     viewed: dict[str, np.ndarray] = field(default_factory=dict)  # finite or not, by view
     notes: list[str] = field(default_factory=list)  # what a reader of the result should be told
+    recipe: Recipe = field(default_factory=Recipe)  # how to tune, for methods that do
+    work: Path | None = None  # a folder of its own: what is finished there is not done again
+    records: dict[str, Any] = field(default_factory=dict)  # JSON to leave with the result, by name
+    leftovers: list[Path] = field(default_factory=list)  # of `work`, of no use once that is there
 
     @property
     def rows(self) -> int | None:
@@ -50,20 +58,39 @@ class Context:
 
     def own_rows(self, steps: Iterable[Step]) -> Iterator[Step]:
         """Steps whose picks are given by `positions_N`, as picks of `pool`; reasons stay."""
-        positions_N = self.positions_N
-        for step in steps:
-            yield step._replace(pick=int(np.searchsorted(positions_N, step.pick)))
+        rows_N = self.positions_N
+        return (step._replace(pick=int(np.searchsorted(rows_N, step.pick))) for step in steps)
 
-    def vectors(self, view: View) -> np.ndarray:
-        """(N, D) float32: the pool through a view."""
-        vectors_ND = view(self.pool, self.meter)
+    @property
+    def folder(self) -> Path:
+        """Where a method keeps what it must not do twice: models it tuned, finished rounds."""
+        if self.work is None:
+            raise OptionError("this method tunes models: give it a folder to work in (work=FOLDER)")
+        return self.work
+
+    def user_rows(self, steps: Iterable[Step]) -> Iterator[Step]:
+        """Steps whose picks are of `pool`, with picks given by `positions_N`; reasons stay."""
+        return (step._replace(pick=int(self.positions_N[step.pick])) for step in steps)
+
+    def made_from(self, method: object) -> str:
+        """A hash of all that decides what a method does here."""
+        others = [None if rows is None else rows.fingerprint for rows in (self.chosen, self.target)]
+        model = f"{self.meter.model.fingerprint}-{self.meter.model.dtype}"
+        about = (self.pool.fingerprint, others, model, repr(method), str(self.budget), self.seed)
+        recipe = json.dumps(self.recipe.to_json(), sort_keys=True, default=str)
+        cut = self.meter.max_tokens if self.meter.truncate else None  # as which rows are read
+        return hashlib.blake2b(f"{about}{recipe}{cut}".encode(), digest_size=16).hexdigest()
+
+    def vectors(self, view: View, meter: Meter | None = None) -> np.ndarray:
+        """(N, D) float32: the pool through a view, by the meter given or else the context's own."""
+        vectors_ND = view(self.pool, meter or self.meter)
         self._aligned("view", view, vectors_ND, dimensions=2)
         self.viewed[view.name] = np.isfinite(vectors_ND).all(axis=1)
         return vectors_ND
 
-    def values(self, score: Score) -> np.ndarray:
+    def values(self, score: Score, meter: Meter | None = None) -> np.ndarray:
         """(N,) float32: the pool through a score. Becomes a column of `rows.parquet`."""
-        values_N = score(self.pool, self.meter)
+        values_N = score(self.pool, meter or self.meter)
         self._aligned("score", score, values_N, dimensions=1)
         self.scored[score.name] = values_N
         return values_N

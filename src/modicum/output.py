@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modicum.cache import write_durably
+from modicum.cost import beside_actual, cost
 from modicum.errors import RunError
 from modicum.runs import (
     clear_unfinished,
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from modicum.meter import Meter
     from modicum.pool import Pool
     from modicum.scoring import Scored
+    from modicum.training import Tuned
+    from modicum.tuning import Training
 
 _TEXT = pa.string()
 
@@ -42,7 +46,11 @@ def write_selection(
     with selection.meter.ledger.time("write"):
         subset = write_back(pool, selection.picks.tolist(), folder) if pool.files else []
         _write_rows(rows_table(selection), pool, folder)
+        for name, record in selection.records.items():
+            write_json(folder / name, record)
     write_json(folder / "manifest.json", manifest(selection, subset))
+    for leftover in selection.leftovers:
+        shutil.rmtree(leftover, ignore_errors=True)
     return folder
 
 
@@ -58,6 +66,23 @@ def write_scores(scored: Scored, folder: Path, command: Mapping[str, Any] | None
         **_made_from(pool, scored.left_out, scored.meter),
     }
     write_json(folder / "manifest.json", {"scores": list(scored.scores), **about})
+    return folder
+
+
+def write_training(training: Training, tuned: Tuned, folder: Path) -> Path:
+    """What was set aside, and `manifest.json`, beside the model and its `training.json`."""
+    pool, meter = training.pool, training.meter
+    if pool.rejected:
+        write_rejected(pool.rejected, folder / "rejected.jsonl")
+    lengths_N = meter.rendered(pool).lengths_N
+    about = {
+        "counts": _counts(pool, training.left_out, lengths_N)
+        | {"trained": len(training.rows), "tokens_trained": tuned.record["tokens_seen"]},
+        "training": training.recipe.to_json(),
+        "seed": training.seed,
+        **_made_from(pool, training.left_out, meter),
+    }
+    write_json(folder / "manifest.json", about)
     return folder
 
 
@@ -87,7 +112,7 @@ def rows_table(selection: Selection) -> pa.Table:
 def manifest(selection: Selection, subset: list[Path]) -> dict[str, Any]:
     """What made a selection: inputs, model, method, versions, counts, cost."""
     pool, meter = selection.pool, selection.meter
-    tokens_N = selection.tokens_N
+    tokens_N, predicted = selection.tokens_N, selection.predicted
     return {
         "method": selection.method,
         "budget": str(selection.budget),
@@ -100,8 +125,21 @@ def manifest(selection: Selection, subset: list[Path]) -> dict[str, Any]:
         **selection.given,
         "notes": list(selection.notes),
         "subset": [path.name for path in subset],
+        "training": selection.recipe.to_json(),
+        "predicted": predicted and beside_actual(predicted, meter.ledger),
+        "cost": cost(
+            meter.ledger,
+            subset_tokens=int(tokens_N[selection.picks].sum()),
+            pool_tokens=int(np.delete(tokens_N, list(selection.left_out)).sum()),
+            epochs=selection.recipe.epochs(),
+            seconds_per_trained_token=1 / rate if (rate := _rate(predicted)) else None,
+        ),
         **_made_from(pool, selection.left_out, meter),
     }
+
+
+def _rate(predicted: dict[str, Any] | None) -> float | None:
+    return predicted["calibration"]["trained_tokens_per_second"] if predicted else None
 
 
 def _made_from(pool: Pool, left_out: dict[int, str], meter: Meter) -> dict[str, Any]:
