@@ -1,0 +1,67 @@
+"""A stand-in for `tune`, for tests of what is done with tuned models and not of tuning."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from modicum.ledger import Ledger
+from modicum.models import Model
+from modicum.render import Rendered
+from modicum.training import Recipe, Tuned
+
+EPOCHS = 3
+FILE = "model.safetensors"
+
+
+class QuickTuning:
+    """Moves the base's weights in a direction that its rows and the seed decide, and no other."""
+
+    def __init__(self, step: float = 0.05) -> None:
+        self.step = step
+        self.trained: list[str] = []  # names of the folders, each time one was made
+        self.calls: list[dict[str, Any]] = []
+
+    def __call__(
+        self,
+        rendered: Rendered,
+        model: Model,
+        folder: Path,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        ledger: Ledger | None = None,
+        what: str = "",
+    ) -> Tuned:
+        self.calls.append({"rendered": rendered, "start": model.folder, "recipe": recipe})
+        if not (folder / "training.json").exists():
+            self._make(rendered, model, folder, seed)
+            self.trained.append(folder.name)
+        record = json.loads((folder / "training.json").read_text())
+        if ledger is not None:
+            ledger.trained(record["tokens_seen"], EPOCHS * record["rows"], record["seconds"])
+        return Tuned(folder, record)
+
+    def _make(self, rendered: Rendered, model: Model, folder: Path, seed: int) -> None:
+        shutil.copytree(model.folder, folder, ignore=shutil.ignore_patterns("*.json.part"))
+        (folder / "training.json").unlink(missing_ok=True)
+        drawn = torch.Generator().manual_seed(zlib.crc32(rendered.ids.tobytes()) + seed)
+        weights = load_file(folder / FILE)
+        for name, values in sorted(weights.items()):
+            weights[name] = values + self.step * torch.randn(values.shape, generator=drawn)
+        save_file(weights, folder / FILE, {"format": "pt"})
+        record = {
+            "rows": len(rendered),
+            "steps": 1,
+            "epochs": EPOCHS,
+            "tokens_seen": EPOCHS * len(rendered.ids),
+            "seconds": {"train": 1.0},
+            "last_epoch_loss": 1.0 + len(rendered),
+        }
+        (folder / "training.json").write_text(json.dumps(record))
