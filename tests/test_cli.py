@@ -188,7 +188,7 @@ def test_settings_reach_the_method_and_its_view(select: Run):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("-m nope -k 2", "there is no method 'nope': choose ifd, ifd-ppl, k-center,"),
+        ("-m nope -k 2", "there is no method 'nope': choose diverse-evol, ifd,"),
         ("-m random -k 0", "budget '0' cannot be read; write 500 (rows), 5%"),
         ("-m random -k 13", "cannot pick 13 rows: the pool has 12; use -k 12 or fewer"),
         ("-m longest -k 2 --set depth=3", "longest has no option depth; it has cap"),

@@ -14,9 +14,9 @@ import modicum
 HEAVY = ("numpy", "pyarrow", "torch", "transformers", "sklearn", "datasets")
 # A module imports from those before its own room only. `cli.py` and `__init__.py` stand aside.
 ABOVE = """
-errors progress ledger cache pool readers overlap check render models batches forward store
-measure meter geometry views scores selection context methods parts usable runs output
-choose scoring catalogue jobs show
+errors progress ledger cache pool runs readers overlap check render models batches forward store
+measure meter geometry views scores selection training context plan methods parts usable
+estimate cost candidates question output tuning choose scoring catalogue jobs show
 """
 ORDER = ABOVE.split()
 # What a pool offers as its own: `Pool.read`, and `Pool.take` of a selection.
@@ -52,8 +52,9 @@ def imported_names(node: ast.AST) -> list[str]:
 
 def test_every_public_name_is_listed_once_and_can_be_imported():
     assert sorted(modicum.__all__) == sorted(modicum._HOMES)
-    for name in modicum.__all__:
+    for name in [*modicum.__all__, *modicum.__all__]:  # its module, once imported, must not hide it
         assert getattr(modicum, name).__name__ == name
+        assert callable(getattr(modicum, name))
 
 
 def test_import_modicum_loads_nothing_heavy():

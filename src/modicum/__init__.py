@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from modicum.pool import Example, Pool, Turn
     from modicum.scoring import Scored, score
     from modicum.selection.budget import Budget, Step
+    from modicum.tuning import train
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ __all__ = [
     "find_model",
     "score",
     "select",
+    "train",
 ]
 
 # Public names are fetched when first used: `import modicum` loads neither numpy nor torch.
@@ -43,6 +45,7 @@ _HOMES = {
     "find_model": "models",
     "score": "scoring",
     "select": "choose",
+    "train": "tuning",
 }
 
 

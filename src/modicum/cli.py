@@ -13,6 +13,9 @@ import typer
 from modicum.errors import ModicumError, OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modicum.jobs import Done
     from modicum.models import Model
 
 TOO_LONG = ("drop", "truncate-prompt", "error")
@@ -75,6 +78,17 @@ Trust = Annotated[
 ]
 
 
+Train = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train", help="An option of TRL's trainer, or a file of them.", metavar="KEY=VALUE|YAML"
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Calibrate for ten seconds, print the plan, and stop.")
+]
+
+
 @app.callback()
 def no_command(context: typer.Context) -> None:
     """Without a command, show the help."""
@@ -100,8 +114,10 @@ def select_command(
         typer.Option("--decontaminate", help="Evaluation rows; may be repeated."),
     ] = None,
     settings: Settings = None,
+    train: Train = None,
     seed: Seed = 0,
     out: Out = None,
+    dry_run: DryRun = False,
     too_long: TooLong = "drop",
     max_tokens: MaxTokens = None,
     precision: Precision = "auto",
@@ -114,6 +130,7 @@ def select_command(
     """Pick rows of a pool by a method, within a budget."""
     from modicum import show
     from modicum.jobs import Reading, run_select
+    from modicum.training.options import Recipe
 
     done = run_select(
         Reading(tuple(pool), format, _pairs("--fields", fields), skip_bad),
@@ -126,10 +143,12 @@ def select_command(
         target=target or [],
         chosen=chosen or [],
         decontaminate=decontaminate or [],
+        train=Recipe.parse(train or []),
         too_long=_one_of("--too-long", too_long, TOO_LONG),
         max_tokens=max_tokens,
+        dry=dry_run,
     )
-    _print(done.to_json()) if as_json else show.selection(done)
+    _show(done, as_json, show.selection)
 
 
 @app.command("score")
@@ -137,7 +156,7 @@ def score_command(
     pool: Paths,
     scores: Annotated[
         list[str],
-        typer.Option("--with", help="length, loss, ifd, ifd-ppl; commas between, or repeated."),
+        typer.Option("--with", help="length, loss, ifd, entropy, …; commas between, or repeated."),
     ],
     model: ModelName = None,
     out: Out = None,
@@ -163,6 +182,43 @@ def score_command(
         max_tokens=max_tokens,
     )
     _print(done.to_json()) if as_json else show.scores(done)
+
+
+@app.command("train")
+def train_command(
+    files: Paths,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the tuned model.")],
+    model: ModelName = None,
+    lora: Annotated[bool, typer.Option("--lora", help="Tune an adapter, and merge it.")] = False,
+    train: Train = None,
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+    too_long: TooLong = "drop",
+    max_tokens: MaxTokens = None,
+    precision: Precision = "auto",
+    trust_remote_code: Trust = False,
+    format: Format = None,
+    fields: Fields = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Tune a model on rows, on the tokens that are scored."""
+    from modicum import show
+    from modicum.jobs import Reading, run_train
+    from modicum.training.options import Recipe
+
+    done = run_train(
+        Reading(tuple(files), format, _pairs("--fields", fields), skip_bad),
+        out,
+        recipe=Recipe.parse(train or [], lora=lora),
+        seed=seed,
+        model=_model(model, precision, trust_remote_code),
+        too_long=_one_of("--too-long", too_long, TOO_LONG),
+        max_tokens=max_tokens,
+        dry=dry_run,
+    )
+    if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
+        _show(done, as_json, show.training)
 
 
 @app.command("check")
@@ -250,6 +306,17 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
             raise OptionError(f"{option} {key} is given twice")
         pairs[key] = value
     return pairs
+
+
+def _show(done: Done | dict[str, Any], as_json: bool, shown: Callable[[Done], None]) -> None:
+    from modicum import show
+
+    if isinstance(done, dict):
+        _print(done) if as_json else show.plan(done)
+    elif as_json:
+        _print(done.to_json())
+    else:
+        shown(done)
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:

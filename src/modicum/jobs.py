@@ -15,6 +15,10 @@ from modicum.runs import give_up, inputs, open_run, run_name
 if TYPE_CHECKING:
     from modicum.check import Report
     from modicum.models import Model
+    from modicum.question import Question
+    from modicum.training.options import Recipe
+    from modicum.training.together import Processes
+    from modicum.tuning import Training
 
 _SHOWN = 3  # bad rows named in an error
 
@@ -78,13 +82,16 @@ def run_select(
     target: Sequence[str],
     chosen: Sequence[str],
     decontaminate: Sequence[str],
+    train: Recipe,
     too_long: Any,
     max_tokens: int | None,
-) -> Done:
-    """`modicum select`."""
-    from modicum.choose import select
+    dry: bool = False,
+) -> Done | dict[str, Any]:
+    """`modicum select`; with `dry` only the plan of it, and nothing is written."""
+    from modicum.choose import answer
     from modicum.output import write_selection
     from modicum.parts import build, code_of, find
+    from modicum.question import ask
     from modicum.selection.budget import Budget
 
     # Before the pool is read: a slip in the command should not cost the reading of millions.
@@ -102,26 +109,83 @@ def run_select(
         "budget": budget,
         "settings": dict(sorted(settings.items())),
         "seed": seed,
+        "train": train.to_json(),
+        "reference": _reference(part, model),
         **{name: other and inputs(other) for name, other in others.items()},
         **_shared(reading, pool, model, too_long, max_tokens),
     }
 
-    def work(folder: Path) -> None:
-        selection = select(
+    def asked() -> Question:
+        return ask(
             pool,
             part,
             limit,
             model,
             seed,
-            target=others["target"],
-            chosen=others["chosen"],
-            evaluation=others["evaluation"],
+            **others,
+            too_long=too_long,
+            max_tokens=max_tokens,
+            precision="auto",
+            store=None,
+            train=train,
+        )
+
+    def work(folder: Path) -> None:
+        write_selection(answer(asked(), folder), folder, command)
+
+    if dry:
+        return _plan(asked().predict(), pool)
+    return _once(out, command, f"{_stem(pool)}-{method}-{budget}-s{seed}", work)
+
+
+def run_train(
+    reading: Reading,
+    out: Path,
+    *,
+    recipe: Recipe,
+    seed: int,
+    model: Model,
+    too_long: Any,
+    max_tokens: int | None,
+    dry: bool = False,
+) -> Done | dict[str, Any]:
+    """`modicum train`, in one process or as one of several that train together."""
+    from modicum.output import write_training
+    from modicum.training.together import Processes
+    from modicum.tuning import prepare
+
+    recipe.check()
+    pool = reading.read()
+    command = {
+        "command": "train",
+        "train": recipe.to_json(),
+        "seed": seed,
+        **_shared(reading, pool, model, too_long, max_tokens),
+    }
+
+    def prepared() -> Training:
+        return prepare(
+            pool,
+            model,
+            train=recipe,
+            lora=False,
+            seed=seed,
             too_long=too_long,
             max_tokens=max_tokens,
         )
-        write_selection(selection, folder, command)
 
-    return _once(out, command, f"{_stem(pool)}-{method}-{budget}-s{seed}", work)
+    processes = Processes()
+
+    def work(folder: Path) -> None:
+        training = prepared()
+        tuned = training.run(folder)
+        if processes.first:
+            write_training(training, tuned, folder)
+        processes.wait()
+
+    if dry:
+        return _plan(prepared().predict(), pool)
+    return _once(out, command, "", work, processes)
 
 
 def run_score(
@@ -169,16 +233,27 @@ def check(reading: Reading, model: Model, max_tokens: int | None) -> Report:
 
 
 def _once(
-    out: Path | None, command: dict[str, Any], words: str, work: Callable[[Path], None]
+    out: Path | None,
+    command: dict[str, Any],
+    words: str,
+    work: Callable[[Path], None],
+    processes: Processes | None = None,
 ) -> Done:
-    """Do the work unless this very command has finished in the folder before."""
+    """Do the work unless this very command has finished in the folder before.
+
+    Of several processes the first decides; the work is for all of them to do together.
+    """
     folder = out or Path("runs") / run_name(command, _plain(words))
-    again = open_run(folder, command)
+    first = processes is None or processes.first
+    again = open_run(folder, command) if first else False
+    if processes is not None:
+        again = processes.told(again)
     if not again:
         try:
             work(folder)
         except ModicumError:  # put right, the line is another command: let it have the folder
-            give_up(folder)
+            if first:
+                give_up(folder)
             raise
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for name in manifest.get("subset", []):
@@ -188,6 +263,20 @@ def _once(
                 "remove the folder and run the same line again"
             )
     return Done(folder, manifest, again)
+
+
+def _reference(part: Any, model: Model) -> str | None:
+    """Which model a method measures with besides the one given, as it lies there now."""
+    from modicum.models import find_model
+
+    named = getattr(part, "reference", None)
+    if not isinstance(named, str | Path):
+        return None
+    return find_model(named, trust_remote_code=model.trust_remote_code).fingerprint
+
+
+def _plan(predicted: dict[str, Any], pool: Pool) -> dict[str, Any]:
+    return {"kept": len(pool), "rejected": len(pool.rejected), **predicted}
 
 
 def _shared(

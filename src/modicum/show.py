@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,47 @@ def scores(done: Done) -> None:
     out.print(escape(str(done.folder / "rows.parquet")))
 
 
+def training(done: Done) -> None:
+    """What was trained on, how the loss went, and where the model lies."""
+    out = _console()
+    _counts(out, done)
+    record = json.loads((done.folder / "training.json").read_text(encoding="utf-8"))
+    curve = record["loss_curve"]
+    out.print(
+        f"{record['steps']:,} steps, {record['tokens_seen']:,} tokens "
+        f"({record['answer_tokens_seen']:,} of answers), {record['parameters_trained']:,} of "
+        f"{record['parameters']:,} parameters"
+    )
+    if curve:
+        out.print(f"loss {curve[0]['loss']:.3f} at first, {curve[-1]['loss']:.3f} at last")
+    out.print(escape(str(done.folder)))
+
+
+def plan(found: dict[str, Any]) -> None:
+    """What a command would do: its work, and what that would take."""
+    out = _console()
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("work", "rows", "tokens"):
+        table.add_column(heading, justify="left" if heading == "work" else "right")
+    for work in found["work"]:
+        table.add_row(work["stage"], f"{work['rows']:,}", f"{work['tokens']:,}")
+    out.print(table)
+    rates, seconds = found["calibration"], found["seconds"]
+    trained = rates["trained_tokens_per_second"]
+    out.print(
+        f"{rates['forward_tokens_per_second']:,.0f} tokens/s forward"
+        + (f", {trained:,.0f} tokens/s trained" if trained else "")
+    )
+    out.print(
+        f"about {seconds['total']:,.0f} s: {seconds['measure']:,.0f} measuring, "
+        f"{seconds['train']:,.0f} training"
+    )
+    out.print(
+        f"memory {found['memory_bytes'] / 2**30:.1f} GiB in the calibration; "
+        f"disk {found['disk_bytes'] / 2**30:.1f} GiB at most"
+    )
+
+
 def report(found: Any) -> None:
     """What `check` found."""
     from modicum.check import print_report
@@ -96,8 +138,11 @@ def _counts(out: Console, done: Done) -> None:
     out.print(escape("; ".join(words)))
     ledger = done.manifest["ledger"]
     seconds = sum(ledger["seconds"].values())
+    trained = ledger["backward_tokens"]
     out.print(
-        f"{ledger['forward_tokens']:,} tokens forward, {ledger['rows_reused']:,} measurements "
+        f"{ledger['forward_tokens']:,} tokens forward, "
+        + (f"{trained:,} trained on, " if trained else "")
+        + f"{ledger['rows_reused']:,} measurements "
         f"reused, {seconds:.1f} s"
     )
 
