@@ -23,7 +23,9 @@ import typer
 
 from modicum import cli
 from modicum.catalogue import about
+from modicum.estimate import Rates
 from modicum.ledger import Ledger
+from modicum.models import Model
 from modicum.parts import members
 
 ROOT = Path(__file__).parent.parent
@@ -157,7 +159,78 @@ def test_readers_md_gives_every_reason_for_a_bad_row():
 
 
 def test_measuring_md_explains_every_figure_of_the_ledger():
-    assert all(f"| `{figure.name}` |" in PAGES["measuring.md"] for figure in fields(Ledger))
+    figures = [figure.name for figure in fields(Ledger) if not figure.name.startswith("_")]
+    assert [name for name in figures if f"| `{name}` |" not in PAGES["measuring.md"]] == []
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tiny_file: Path, tiny_model: Model, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Run folders of what trains, made with the tiny model."""
+    folder, rates = tmp_path_factory.mktemp("trained"), Rates(1000.0, 0.5, 100.0, 2.0, 2**30)
+    lines = {
+        "evolved": "select {} -m diverse-evol -k 4 --set initial=2 --set rounds=1",
+        "tuned": "train {} --lora",
+    }
+    short = f"--model {tiny_model.folder} --precision float32 --train num_train_epochs=1"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modicum.question.calibrate", lambda *_: rates)  # takes longer than the rest
+        for name, line in lines.items():
+            command = f"modicum {line.format(tiny_file)} {short} -o {folder / name}"
+            assert run(Shown(command, [])).status == 0
+    return {name: folder / name for name in lines}
+
+
+def keys(facts: object) -> set[str]:
+    """The keys of an object and of those in it, but not of the trainer's and the adapter's."""
+    if isinstance(facts, list):
+        return set().union(*map(keys, facts))
+    if not isinstance(facts, dict):
+        return set()
+    own = ("given", "options", "lora", "versions", "ledger", "method")
+    return set(facts).union(*(keys(value) for key, value in facts.items() if key not in own))
+
+
+@pytest.mark.parametrize(
+    ("run", "file", "part", "page"),
+    [
+        ("tuned", "training.json", None, "training.md"),
+        ("tuned", "manifest.json", "counts", "output.md"),
+        ("evolved", "rounds.json", None, "methods.md"),
+        ("evolved", "manifest.json", "predicted", "output.md"),
+        ("evolved", "manifest.json", "cost", "output.md"),
+        ("evolved", "plan.json", None, "output.md"),
+    ],
+)
+def test_a_page_names_every_key_of_what_training_leaves(
+    run: str, file: str, part: str | None, page: str, trained: dict[str, Path]
+):
+    facts = json.loads((trained[run] / file).read_text(encoding="utf-8"))
+    found = keys(facts if part is None else facts[part])
+    assert len(found) >= 7
+    assert [key for key in sorted(found) if f"`{key}`" not in PAGES[page]] == []
+
+
+def test_output_md_names_every_key_and_file_of_a_run_that_trains(trained: dict[str, Path]):
+    words = {"adapter/", "reference/"}
+    for path in trained["evolved"].iterdir():
+        words.add(f"{path.name}/" if path.is_dir() else path.name.replace(".jsonl", ".*"))
+    for folder in trained.values():
+        words |= json.loads((folder / "manifest.json").read_text(encoding="utf-8")).keys()
+    assert [word for word in sorted(words) if f"`{word}`" not in PAGES["output.md"]] == []
+
+
+def test_training_md_gives_every_option_that_is_refused_and_every_default_of_ours():
+    from modicum.training.given import _REFUSED
+    from modicum.training.options import _ours
+
+    place = {"lora": False, "bfloat16": False, "longest": 10, "cpu": True}
+    silent = {"disable_tqdm", "bf16", "use_cpu", "dataloader_pin_memory"}  # follow the machine
+    ours = {name for name in _ours({}, **place) if not name.endswith("_checkpointing")} - silent
+    words = sorted({*_REFUSED, *ours})
+    assert len(words) > 40
+    assert [word for word in words if f"`{word}`" not in PAGES["training.md"]] == []
 
 
 def table_of_methods() -> str:
