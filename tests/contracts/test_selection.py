@@ -30,7 +30,7 @@ from modicum.selection import (
 )
 
 # What spends the steps, what measures a finished choice, and what checks the arrays.
-NOT_SELECTORS = {"budget", "diversity", "rows"}
+NOT_SELECTORS = {"budget", "diversity", "quotas", "rows"}
 
 
 @dataclass(frozen=True)

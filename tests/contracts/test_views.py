@@ -84,7 +84,7 @@ def fresh(tiny_model, tmp_path_factory):
     def make(pool: Pool, batch_tokens: int = 10**6) -> Meter:
         store = Store(tmp_path_factory.mktemp("measured"))
         made = Meter(tiny_model, store, batch_tokens=batch_tokens)
-        made.prepare(pool, [build(VIEWS[case.values[0]], case.values[1]) for case in CASES])
+        made.prepare(pool, wants_of([build(VIEWS[c.values[0]], c.values[1]) for c in CASES]))
         return made
 
     return make
