@@ -19,6 +19,7 @@ import modicum.views
 from modicum.errors import ModelError, OptionError
 from modicum.meter import Meter
 from modicum.parts import build, members
+from modicum.plan import wants_of
 from modicum.pool import Pool, RawRow, Turn
 from modicum.store import Block, Store
 
