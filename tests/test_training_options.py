@@ -251,3 +251,29 @@ def test_reading_words_loads_neither_trl_nor_torch() -> None:
     code = "import sys; from modicum.training.options import Recipe as R; R.parse(['a=1'], True)"
     code += "; sys.exit(bool({'trl', 'torch', 'transformers', 'yaml'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_single_layer_can_be_named_for_lora() -> None:
+    assert Recipe.parse(["lora_target_modules=q_proj"], lora=True).adapter().target_modules == {
+        "q_proj"
+    }
+
+
+@pytest.mark.parametrize("word", ["save_only_model=true", "save_total_limit=1"])
+def test_what_would_keep_a_killed_training_from_going_on_is_refused(word: str) -> None:
+    with pytest.raises(OptionError, match="could not go on as if nothing had been"):
+        Recipe.parse([word]).check()
+
+
+def test_a_recipe_is_made_of_what_is_at_hand(tmp_path: Path) -> None:
+    file = tmp_path / "how.yaml"
+    file.write_text("learning_rate: 0.5\n")
+    assert Recipe.of(None) == Recipe() == Recipe.of({})
+    assert Recipe.of(file) == Recipe.of(str(file)) == Recipe.of({"learning_rate": 0.5})
+
+
+def test_options_that_a_yaml_file_merges_in_are_not_lost_in_silence(tmp_path: Path) -> None:
+    file = tmp_path / "how.yaml"
+    file.write_text("<<: {learning_rate: 0.1}\nwarmup_steps: 3\n")
+    with pytest.raises(OptionError, match="learning_rate comes from a merge"):
+        Recipe.parse([str(file)])

@@ -206,6 +206,7 @@ def train_command(
     from modicum import show
     from modicum.jobs import Reading, run_train
     from modicum.training.options import Recipe
+    from modicum.training.together import Processes
 
     done = run_train(
         Reading(tuple(files), format, _pairs("--fields", fields), skip_bad),
@@ -217,7 +218,7 @@ def train_command(
         max_tokens=max_tokens,
         dry=dry_run,
     )
-    if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
+    if Processes().first:  # one of several speaks for all
         _show(done, as_json, show.training)
 
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modicum.errors import InputError, ModicumError, RunError
+from modicum.errors import InputError, ModicumError, OptionError, RunError
 from modicum.pool import Pool
 from modicum.runs import give_up, inputs, open_run, run_name
+from modicum.training.together import Processes, launched
 
 if TYPE_CHECKING:
     from modicum.check import Report
     from modicum.models import Model
     from modicum.question import Question
     from modicum.training.options import Recipe
-    from modicum.training.together import Processes
     from modicum.tuning import Training
 
 _SHOWN = 3  # bad rows named in an error
@@ -96,6 +96,8 @@ def run_select(
 
     # Before the pool is read: a slip in the command should not cost the reading of millions.
     limit, part = Budget.parse(budget), build(find("modicum.methods", method), settings)
+    if train.given:
+        train.check()
     pool = reading.read()
     others = {
         "target": _read_other(target, reading),
@@ -151,7 +153,6 @@ def run_train(
 ) -> Done | dict[str, Any]:
     """`modicum train`, in one process or as one of several that train together."""
     from modicum.output import write_training
-    from modicum.training.together import Processes
     from modicum.tuning import prepare
 
     recipe.check()
@@ -244,6 +245,8 @@ def _once(
     Of several processes the first decides; the work is for all of them to do together.
     """
     folder = out or Path("runs") / run_name(command, _plain(words))
+    if processes is None and launched():
+        raise OptionError(f"{command['command']} runs in one process: only train takes several")
     first = processes is None or processes.first
     again = open_run(folder, command) if first else False
     if processes is not None:

@@ -64,7 +64,7 @@ def training(done: Done) -> None:
         f"({record['answer_tokens_seen']:,} of answers), {record['parameters_trained']:,} of "
         f"{record['parameters']:,} parameters"
     )
-    if curve:
+    if len(curve) > 1:
         out.print(f"loss {curve[0]['loss']:.3f} at first, {curve[-1]['loss']:.3f} at last")
     out.print(escape(str(done.folder)))
 

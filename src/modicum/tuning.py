@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from modicum.errors import InputError, OptionError
+from modicum.errors import InputError, ModicumError
 from modicum.estimate import calibrate, predict
 from modicum.meter import Meter
 from modicum.models import Model, Precision
+from modicum.output import write_training
 from modicum.plan import Work
 from modicum.pool import Pool
+from modicum.runs import give_up, open_run
 from modicum.training import Recipe, Tuned, tune
-from modicum.usable import TooLong, meter_of, unusable
+from modicum.training.together import Processes
+from modicum.training.tune import made_from
+from modicum.usable import TooLong, check_seed, meter_of, unusable
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,24 @@ class Training:
             ledger=self.meter.ledger,
         )
 
+    def leave(self, folder: Path) -> Tuned:
+        """Tune in a folder of this training's own, and write the manifest last."""
+        processes = Processes()
+        rendered = self.meter.rendered(self.rows)
+        command = {"from": "train"}
+        command["made_from"] = made_from(rendered, self.meter.model, self.recipe, self.seed)
+        again = processes.told(open_run(folder, command) if processes.first else False)
+        try:
+            tuned = self.run(folder)
+        except ModicumError:
+            if processes.first:
+                give_up(folder)
+            raise
+        if processes.first and not again:
+            write_training(self, tuned, folder)
+        processes.wait()
+        return tuned
+
     def predict(self) -> dict[str, Any]:
         """Seconds, tokens, disk and memory, after a short calibration."""
         rendered, model = self.meter.rendered(self.rows), self.meter.model
@@ -55,7 +77,7 @@ def train(
     folder: str | Path,
     model: str | Path | Model | None = None,
     *,
-    train: Mapping[str, Any] | Recipe | None = None,
+    train: Mapping[str, Any] | Recipe | str | Path | None = None,
     lora: bool = False,
     seed: int = 0,
     too_long: TooLong = "drop",
@@ -64,8 +86,10 @@ def train(
 ) -> Tuned:
     """Tune a model on the answers of a pool; leave a model folder with `training.json`.
 
-    `train` holds options of TRL's SFTConfig by name (and with `lora` those of its ModelConfig).
-    The same call on a folder goes on where it stopped, and returns at once where it had finished.
+    `train` holds options of TRL's SFTConfig by name (and with `lora` those of its ModelConfig), or
+    is a YAML file of them.
+    `manifest.json` names the rows that were left out. The same call on a folder goes on where it
+    stopped, and returns at once where it had finished; a folder with anything else is a `RunError`.
     """
     prepared = prepare(
         pool,
@@ -77,14 +101,14 @@ def train(
         max_tokens=max_tokens,
         precision=precision,
     )
-    return prepared.run(Path(folder))
+    return prepared.leave(Path(folder))
 
 
 def prepare(
     pool: Pool,
     model: str | Path | Model | None,
     *,
-    train: Mapping[str, Any] | Recipe | None,
+    train: Mapping[str, Any] | Recipe | str | Path | None,
     lora: bool,
     seed: int,
     too_long: TooLong,
@@ -94,9 +118,8 @@ def prepare(
     """Everything that can be refused before the model is read."""
     if not isinstance(pool, Pool):
         raise InputError(f"pool is {type(pool).__name__}; read files with Pool.read(…) first")
-    if seed < 0:
-        raise OptionError(f"seed {seed}: give a whole number from 0")
-    recipe = train if isinstance(train, Recipe) else Recipe(dict(train or {}))
+    check_seed(seed)
+    recipe = Recipe.of(train)
     recipe = recipe.with_(use_peft=True) if lora else recipe
     recipe.check()  # before the model is found, and its tokenizer read
     meter = meter_of(

@@ -9,13 +9,20 @@ from typing import Literal
 
 import numpy as np
 
-from modicum.errors import InputError
+from modicum.errors import InputError, OptionError
 from modicum.meter import Meter
 from modicum.models import Model, Precision, find_model
 from modicum.pool import Pool
 from modicum.store import Store
 
 TooLong = Literal["drop", "truncate-prompt", "error"]
+LARGEST_SEED = 2**32 - 1  # the largest that every library used here takes
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that some library would not take."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise OptionError(f"seed {seed}: give a whole number from 0 to {LARGEST_SEED}")
 
 
 def meter_of(

@@ -21,6 +21,7 @@ _NO_EVALUATION = "there are no evaluation rows here: leave it out, and evaluate 
 _NO_UPLOAD = "Modicum uploads nothing: leave it out, and upload the finished folder yourself"
 _QUANTISED = "quantised loading is not supported: leave it out; --lora saves memory without it"
 _COLUMNS = "Modicum sets the columns: leave it out"
+_RESUME = "a killed training could not go on as if nothing had been: leave it out"
 _REFUSED = {
     "output_dir": "the folder is -o DIR",
     "seed": "use --seed N",
@@ -54,6 +55,8 @@ _REFUSED = {
     "load_in_*": _QUANTISED,
     "use_bnb*": _QUANTISED,
     "bnb_*": _QUANTISED,
+    "save_only_model": _RESUME,
+    "ignore_data_skip": _RESUME,
     "parallelism_config": "leave it out, and set it with accelerate config",
 }
 _ABOVE_ZERO = (
@@ -94,6 +97,8 @@ def _file(path: Path) -> list[tuple[str, Any]]:
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         raise OptionError(f"--train {path}: write one option per line, as KEY: VALUE")
     keys = [key.value for key, _ in node.value]
+    if merged := options.keys() - set(keys):
+        raise OptionError(f"--train {path}: {min(merged)} comes from a merge (<<); write it out")
     return [(key, options[key]) for key in keys if key in options]
 
 
@@ -118,6 +123,8 @@ def _refuse(name: str, value: object) -> None:
     for pattern, reason in _REFUSED.items():
         if fnmatchcase(name, pattern):
             raise OptionError(f"--train {name}={value}: {reason}")
+    if name == "save_total_limit" and str(value) == "1":  # it may be the half-written one
+        raise OptionError(f"--train {name}={value}: {_RESUME}, or keep 2")
     if name == "packing_strategy" and value != "bfd":
         raise OptionError(
             f"--train {name}={value}: only bfd keeps rows whole and apart; "
@@ -146,7 +153,9 @@ def _check_sense(options: Options, lora: bool) -> None:
             raise OptionError(f"--train {name}={value}: give a number above 0")
     for name, value in options.model.items():
         if not lora and (name.startswith("lora_") or name in ("use_rslora", "use_dora")):
-            raise OptionError(f"--train {name}={value} has no effect on full tuning: add --lora")
+            raise OptionError(
+                f"--train {name}={value} has no effect on full tuning: add --lora, or use_peft=true"
+            )
 
 
 def _values(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:

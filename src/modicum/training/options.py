@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EPOCHS = 3  # as DiverseEvol (arXiv 2311.08182)
 WARM_UP = 0.03  # of the steps
+_YES = ("yes", "true", "t", "y", "1")
 SHORTEST_PACK = 1024  # tokens; TRL's own length
 
 
@@ -31,6 +32,15 @@ class Recipe:
     """How to tune: options of TRL's SFTConfig and, for LoRA, of its ModelConfig, as given."""
 
     given: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(given: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe:
+        """The recipe of options by name, or of a YAML file of them."""
+        if isinstance(given, Recipe):
+            return given
+        if isinstance(given, str | Path):
+            return Recipe.parse([str(given)])
+        return Recipe(dict(given or {}))
 
     @staticmethod
     def parse(words: Sequence[str], lora: bool = False) -> Recipe:
@@ -59,7 +69,7 @@ class Recipe:
     @property
     def lora(self) -> bool:
         """Whether an adapter is tuned and the model itself left as it is."""
-        return str(self.given.get("use_peft")).lower() in ("yes", "true", "t", "y", "1")
+        return str(self.given.get("use_peft")).lower() in _YES
 
     def epochs(self) -> float:
         """How often each row is trained on, unless `max_steps` says otherwise."""
@@ -112,7 +122,11 @@ class Recipe:
         if given.get("lora_target_parameters") is None:
             # Left to itself peft takes queries and values only, and no layer in new architectures.
             ours["lora_target_modules"] = ["all-linear"]
-        return cast("LoraConfig", get_peft_config(ModelConfig(**ours | given)))
+        adapter: Any = get_peft_config(ModelConfig(**ours | given))
+        named = (ours | given).get("lora_target_modules")
+        if isinstance(named, list) and len(named) == 1 and named != ["all-linear"]:
+            adapter.target_modules = set(named)  # TRL makes it a text, and peft that a pattern
+        return cast("LoraConfig", adapter)
 
     def loading(self) -> dict[str, Any]:
         """The `from_pretrained` arguments that were given: `attn_implementation`, `dtype`."""
@@ -143,7 +157,12 @@ def _same(one: Any, other: Any) -> bool:
     """Whether two values say the same: 2, 2.0 and "2" do, and so do True and "true"."""
     with suppress(TypeError, ValueError):
         return float(one) == float(other)
-    return str(one).lower() == str(other).lower()
+    return _word(one) == _word(other)
+
+
+def _word(value: Any) -> str:
+    word = str(value).lower()
+    return "true" if word in _YES else word
 
 
 def _check_length(options: Mapping[str, Any], longest: int) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import math
 from typing import TYPE_CHECKING, Any
 
 from modicum.render import Rendered
-from modicum.runs import versions, write_json
+from modicum.runs import versions
 from modicum.training.rows import learned_tokens
 
 if TYPE_CHECKING:
@@ -43,10 +43,11 @@ def resolved(trainer: Trainer, recipe: Recipe) -> dict[str, Any]:
 def history(trainer: Trainer, rendered: Rendered, seconds: dict[str, float]) -> dict[str, Any]:
     """The loss curve; rows and tokens in the data and seen in training; seconds."""
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
-    curve = [{key: entry[key] for key in _CURVE if key in entry} for entry in entries]
+    curve = [{key: _plain(entry[key]) for key in _CURVE if key in entry} for entry in entries]
     epochs = float(trainer.state.epoch or 0.0)
     prepared: Any = trainer.train_dataset
-    last = [entry["loss"] for entry in entries if entry["epoch"] > epochs - 1]
+    last = [_covered(entries, i) for i, e in enumerate(entries) if e["epoch"] > epochs - 1]
+    steps = sum(covered for _, covered in last)
     seen = entries[-1] if entries else {"tokens": 0, "answer_tokens": 0, "seconds": 0.0}
     return {
         "rows": len(rendered),
@@ -58,7 +59,7 @@ def history(trainer: Trainer, rendered: Rendered, seconds: dict[str, float]) -> 
         "rows_seen": round(epochs * len(rendered)),
         "tokens_seen": seen["tokens"],
         "answer_tokens_seen": seen["answer_tokens"],
-        "last_epoch_loss": sum(last) / len(last) if last else None,
+        "last_epoch_loss": sum(loss * n for loss, n in last) / steps if steps else None,
         "loss_curve": curve,
         "seconds": {key: round(took, 2) for key, took in seconds.items()}
         | {"train": round(seen["seconds"], 2)},
@@ -66,9 +67,15 @@ def history(trainer: Trainer, rendered: Rendered, seconds: dict[str, float]) -> 
     }
 
 
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write it durably; it is the last file of a finished tuning."""
-    write_json(path, record)
+def _covered(entries: list[dict[str, Any]], at: int) -> tuple[float, int]:
+    """The mean loss of an entry, and of how many steps it is the mean."""
+    before = entries[at - 1]["step"] if at else 0
+    return float(entries[at]["loss"]), int(entries[at]["step"] - before)
+
+
+def _plain(value: Any) -> Any:
+    """A number as JSON has it: the norm of a step that float16 skipped is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _sorted(value: Any) -> Any:

@@ -6,7 +6,7 @@ import gc
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,20 +30,26 @@ def rehearse(
     slower, count as setting up.
     """
     from modicum.training.trainer import SETTLING, Watch
-    from modicum.training.tune import start
+    from modicum.training.tune import run, start, undisturbed
 
     part = _sample(rendered)
     pack = max(_PACK, int(part.lengths_N.max()))
-    given = {k: v for k, v in recipe.given.items() if k not in ("max_steps", "save_strategy")}
-    short = {"gradient_accumulation_steps": 1, "num_train_epochs": _EPOCHS, "max_length": pack}
+    given = {k: v for k, v in recipe.given.items() if k != "max_steps" and k[:5] != "save_"}
+    short: dict[str, Any] = {
+        "gradient_accumulation_steps": 1,
+        "num_train_epochs": _EPOCHS,
+        "max_length": pack,
+    }
+    short["report_to"] = "none"  # nobody is to see this one
     model.release()
     began = time.monotonic()
     watch = Watch(lambda done: None, stop_after=seconds)
-    trainer = start(part, model, folder, Recipe({**given, **short}), 0, watch)
-    ready = time.monotonic()
-    trainer.train()
-    stepped = time.monotonic()
-    trainer.save_model(str(folder / "model"))
+    with undisturbed():
+        trainer = start(part, model, folder, Recipe({**given, **short}), 0, watch)
+        ready = time.monotonic()
+        run(trainer)
+        stepped = time.monotonic()
+        trainer.save_model(str(folder / "model"))
     shutil.rmtree(folder / "model", ignore_errors=True)
     saved = time.monotonic() - stepped
     (first_at, first_tokens), *_, (last_at, last_tokens) = watch.step_ends[SETTLING - 1 :]

@@ -6,22 +6,22 @@ import os
 from typing import Any
 
 
+def launched() -> bool:
+    """Whether this process is one of several; said without meeting the others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 class Processes:
     """All processes of a launch, this one among them. One alone needs no library for it."""
 
     def __init__(self) -> None:
         self._state: Any = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if launched():
             import torch
             from accelerate import PartialState
 
             # Not told that there is no GPU, accelerate makes each process one alone.
             self._state = PartialState(cpu=not torch.cuda.is_available())
-
-    @property
-    def many(self) -> bool:
-        """Whether there are others."""
-        return self._state is not None
 
     @property
     def first(self) -> bool:

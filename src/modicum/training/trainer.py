@@ -106,17 +106,14 @@ class Watch(TrainerCallback):
         elif _agreed(now - self._saved > CHECKPOINT_SECONDS):
             control.should_save = True
             self._saved = now
-        self._log_what_is_kept(control, last=state.global_step >= state.max_steps)
+        # However rarely steps are logged, a checkpoint, an epoch's end and the end have an entry:
+        # the counts and the check of the loss are made there.
+        control.should_log |= control.should_save or state.global_step >= state.max_steps
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self._log_what_is_kept(control)
-
-    def _log_what_is_kept(self, control: TrainerControl, last: bool = False) -> None:
-        """However rarely steps are logged, a checkpoint and the end have an entry: the counts and
-        the check of the loss are made there."""
-        control.should_log |= control.should_save or last
+        control.should_log = True
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -124,11 +121,13 @@ class Watch(TrainerCallback):
         entry, trainer = state.log_history[-1], self.trainer
         if trainer is None or "loss" not in entry:
             return
-        if not math.isfinite(float(entry["loss"])):
-            raise TrainingError(
-                f"the training loss is {entry['loss']} at step {state.global_step}; "
-                "try a lower --train learning_rate, or --precision float32"
-            )
+        figures = ["loss"] if args.fp16 else ["loss", "grad_norm"]  # float16 skips such steps
+        for name in figures:
+            if not math.isfinite(float(entry.get(name, 0.0))):
+                raise TrainingError(
+                    f"the training's {name} is {entry[name]} at step {state.global_step}; "
+                    "try a lower --train learning_rate, or --precision float32"
+                )
         seen = {"tokens": trainer.tokens_seen, "answer_tokens": trainer.answers_seen}
         entry |= {key: int(self._before.get(key, 0)) + _summed(n) for key, n in seen.items()}
         entry["seconds"] = self._before.get("seconds", 0.0) + time.monotonic() - self._began

@@ -12,35 +12,37 @@ import gc
 import hashlib
 import json
 import math
+import os
 import shutil
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modicum.errors import ModelError, RunError
+from modicum.cache import write_durably
+from modicum.errors import ModicumError, OptionError, RunError, TrainingError
 from modicum.ledger import Ledger
 from modicum.models import Model, first_line, quiet
 from modicum.progress import progress
 from modicum.render import Rendered
+from modicum.runs import write_json
 from modicum.training.options import WARM_UP, Recipe, needs_trl
-from modicum.training.record import history, resolved, write_record
+from modicum.training.record import history, resolved
 from modicum.training.rows import check_arrived, dataset
-from modicum.training.together import Processes
+from modicum.training.saving import ASIDE, load, save
+from modicum.training.together import Processes, launched
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from modicum.training.trainer import Trainer, Watch
 
 RECORD = "training.json"
-ADAPTER = "adapter"  # the folder of what LoRA learned, beside the model it is merged into
-_TOKENIZER = ("token*", "vocab*", "merges*", "*.model", "special_tokens_map.json")
-_TEMPLATES = ("chat_template*", "added_tokens.json", "additional_chat_templates/*", "*.py")
-_MODEL = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
+CHECKPOINTS = "checkpoints"
+_OURS = {"command.json", CHECKPOINTS, ASIDE}  # what may lie in a folder before it is claimed
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,12 @@ class Tuned:
 
     def model(self, base: Model) -> Model:
         """The tuned model, measured as precisely as its base."""
-        return replace(base, name=str(self.folder), folder=self.folder)
+        return tuned_model(self.folder, base)
+
+
+def tuned_model(folder: Path, base: Model) -> Model:
+    """The model of a folder that a tuning of `base` left, measured as precisely as its base."""
+    return replace(base, name=str(folder), folder=folder)
 
 
 def tune(
@@ -74,26 +81,41 @@ def tune(
 
     With LoRA the folder holds the merged model, and `adapter/` what was learned. The same call on
     a folder that is finished returns what is there; on one that was killed it goes on from the
-    last checkpoint. Another call on it is a `RunError`. Raises `TrainingError` if rows or tokens
-    are lost between here and the trainer, or if the loss is no number.
+    last checkpoint. A folder that holds anything else is a `RunError`. Raises `TrainingError` if
+    rows or tokens are lost between here and the trainer, if the model does not keep the rows of a
+    pack apart, or if the loss is no number; `OptionError` for options that do not work here.
     """
     ledger = Ledger() if ledger is None else ledger
-    made_from = _made_from(rendered, model, recipe, seed)
+    mine = made_from(rendered, model, recipe, seed)
     if not (folder / RECORD).exists():
+        needs_trl()
         recipe.check(int(rendered.lengths_N.max(initial=0)))  # before the folder is claimed
         processes = Processes()
         if processes.first:  # one for all: another could read what is only half written
-            _claim(folder, made_from)
+            _claim(folder, mine)
         processes.wait()
-        with ledger.time(None), quiet(), warnings.catch_warnings():
-            # peft asks transformers for an attribute by its old name.
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
-            _tune(rendered, model, folder, recipe, seed, what, made_from)
+        with ledger.time(None), undisturbed():
+            try:
+                _tune(rendered, model, folder, recipe, seed, what, mine)
+            except ModicumError:
+                if processes.first:
+                    _give_up(folder)
+                raise
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    if record["made_from"] != made_from:
+    if record["made_from"] != mine:
         raise RunError(f"{folder} holds a model that was tuned otherwise; choose another folder")
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # a kill may have come before
     ledger.trained(record["tokens_seen"], record["rows_seen"], record["seconds"])
     return Tuned(folder, record)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Without the bars of the libraries below, nor what one of them warns another of."""
+    with quiet(), warnings.catch_warnings():
+        # peft asks transformers for an attribute by its old name.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
+        yield
 
 
 def start(
@@ -105,34 +127,60 @@ def start(
     watch: Watch,
 ) -> Trainer:
     """A trainer that holds exactly these rows, ready to train."""
+    from modicum.training.packs import check_apart
     from modicum.training.trainer import Trainer
 
     args = recipe.config(
-        folder / "checkpoints",
+        folder / CHECKPOINTS,
         seed=seed,
         bfloat16=str(model.dtype) == "torch.bfloat16",
         longest=int(rendered.lengths_N.max(initial=0)),
         cpu=model.device.type == "cpu",
     )
-    if not Processes().many:
+    if not launched():
         args._n_gpu = min(1, args.n_gpu)  # left to itself it spreads over all, which TRL refuses
     args.logging_nan_inf_filter = False  # it would log the mean so far where the loss is NaN
     rows = dataset(rendered)
-    trainer = Trainer(
-        model=_load(model, recipe),
-        args=args,
-        train_dataset=rows,
-        processing_class=copy.deepcopy(model.tokenizer),  # TRL sets its padding token
-        peft_config=recipe.adapter(),
-        callbacks=[watch],
-    )
+    network, adapter = load(model, recipe), recipe.adapter()
+    try:
+        trainer = Trainer(
+            model=network,
+            args=args,
+            train_dataset=rows,
+            processing_class=copy.deepcopy(model.tokenizer),  # TRL sets its padding token
+            peft_config=adapter,
+            callbacks=[watch],
+        )
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise OptionError(
+            f"--train: these options do not work here: {first_line(error)}"
+        ) from error
     _silence(trainer)
     check_arrived(trainer.train_dataset, rendered)
+    if args.packing and not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        check_apart(trainer)
     if not {"warmup_steps", "warmup_ratio"} & recipe.given.keys():
         # Rounded up, as transformers does it, the first step of a short training has rate 0.
         trainer.args.warmup_steps = int(WARM_UP * _steps(trainer))
     watch.trainer = trainer
     return trainer
+
+
+def run(trainer: Trainer, checkpoint: Path | None = None) -> None:
+    """Train, from a checkpoint if there is one; what the user can mend is said as such."""
+    import torch
+
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"out of memory: {first_line(error)}; try --lora, a smaller --train "
+            "max_length with --max-tokens, or --train gradient_checkpointing=true"
+        ) from error
+    except ImportError as error:  # an optimiser or a kernel of another package
+        raise OptionError(
+            f"--train: these options do not work here: {first_line(error)}"
+        ) from error
 
 
 def _tune(
@@ -142,9 +190,8 @@ def _tune(
     recipe: Recipe,
     seed: int,
     what: str,
-    made_from: str,
+    mine: str,
 ) -> None:
-    needs_trl()
     from modicum.training.trainer import Watch, last_checkpoint
 
     began = time.monotonic()
@@ -152,101 +199,60 @@ def _tune(
     watch = Watch(lambda done: None)
     trainer = start(rendered, model, folder, recipe, seed, watch)
     ready = time.monotonic()
-    checkpoint = last_checkpoint(folder / "checkpoints")
+    checkpoint = last_checkpoint(folder / CHECKPOINTS)
     with progress(what, _steps(trainer), "steps") as advance:
         watch.advance = advance
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        run(trainer, checkpoint)
     stepped = time.monotonic()
-    _save(trainer, model, folder, recipe)
+    save(trainer, model, folder, recipe)
     if trainer.is_world_process_zero():
         seconds = {"setup": ready - began, "save": time.monotonic() - stepped}
         record = {
-            "made_from": made_from,
+            "made_from": mine,
             "base": {"name": model.name, "fingerprint": model.fingerprint},
             "seed": seed,
             "resumed_at_step": None if checkpoint is None else _step_of(checkpoint),
             **resolved(trainer, recipe),
             **history(trainer, rendered, seconds),
         }
-        write_record(folder / RECORD, record)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        write_json(folder / RECORD, record)
     trainer.accelerator.wait_for_everyone()
     del trainer, watch
     gc.collect()
 
 
-def _load(model: Model, recipe: Recipe) -> PreTrainedModel:
-    """The weights as training wants them: float32 where they are tuned, for bfloat16 rounds small
-    steps away; where only an adapter is, in the model's own precision."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model.check()
-    wanted: dict[str, Any] = {"dtype": model.dtype if recipe.lora else torch.float32}
-    try:
-        network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            model.folder,
-            use_safetensors=True,
-            trust_remote_code=model.trust_remote_code,
-            local_files_only=True,
-            **(wanted | recipe.loading()),
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{model.name} cannot be loaded: {first_line(error)}") from error
-    return network
-
-
-def _save(trainer: Trainer, model: Model, folder: Path, recipe: Recipe) -> None:
-    """Weights whole or not at all: written aside, then renamed into the folder."""
-    aside = folder / ".model.part"
-    if trainer.is_world_process_zero():
-        shutil.rmtree(aside, ignore_errors=True)  # of a killed run, and perhaps merged
-    trainer.save_model(str(aside))
-    if not trainer.is_world_process_zero():
-        return
-    if recipe.lora:
-        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
-        (aside / "training_args.bin").unlink(missing_ok=True)  # a pickle
-        (aside / "README.md").unlink(missing_ok=True)  # a card with nothing in it
-        aside.replace(folder / ADAPTER)
-        _merge(model, folder / ADAPTER, aside)
-    for pattern in _MODEL:
-        for path in aside.glob(pattern):
-            path.replace(folder / path.name)
-    for pattern in _TOKENIZER + _TEMPLATES:
-        for path in model.folder.glob(pattern):
-            if path.name != RECORD and path.is_file():
-                target = folder / path.relative_to(model.folder)
-                target.parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, target)
-    shutil.rmtree(aside)
-
-
-def _merge(model: Model, adapter: Path, folder: Path) -> None:
-    """The base in float32 with the adapter added to it."""
-    from peft import PeftModel
-
-    whole = PeftModel.from_pretrained(_load(model, Recipe()), str(adapter))
-    whole.merge_and_unload().save_pretrained(folder)
-
-
-def _claim(folder: Path, made_from: str) -> None:
-    """Checkpoints of another tuning must not be gone on with."""
-    folder.mkdir(parents=True, exist_ok=True)
-    owner = folder / "checkpoints" / "made_from"
-    if owner.exists() and owner.read_text(encoding="utf-8") != made_from:
-        shutil.rmtree(owner.parent)
-    owner.parent.mkdir(exist_ok=True)
-    owner.write_text(made_from, encoding="utf-8")
-
-
-def _made_from(rendered: Rendered, model: Model, recipe: Recipe, seed: int) -> str:
+def made_from(rendered: Rendered, model: Model, recipe: Recipe, seed: int) -> str:
+    """A hash of all that decides what a tuning makes, the number of processes included."""
     made = hashlib.blake2b(digest_size=16)
     for array in (rendered.ids, rendered.kinds, rendered.starts):
         made.update(np.ascontiguousarray(array).tobytes())
-    about = [model.fingerprint, str(model.dtype), recipe.to_json(), seed]
+    processes = os.environ.get("WORLD_SIZE", "1")
+    about = [model.fingerprint, str(model.dtype), recipe.to_json(), seed, processes]
     made.update(json.dumps(about, sort_keys=True, default=str).encode())
     return made.hexdigest()
+
+
+def _claim(folder: Path, mine: str) -> None:
+    """Make a folder this tuning's own: nobody's model is overwritten, nor gone on with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = folder / CHECKPOINTS / "made_from"
+    if owner.exists():
+        if owner.read_text(encoding="utf-8") != mine:
+            raise RunError(
+                f"{folder} holds an unfinished training of other rows, options or number of "
+                "processes; run the line that began it, or choose another folder"
+            )
+        return
+    foreign = [path.name for path in folder.iterdir() if path.name not in _OURS]
+    if foreign:
+        raise RunError(f"{folder} is not empty ({foreign[0]}); choose another folder")
+    write_durably(owner, lambda beside: beside.write_text(mine, encoding="utf-8"))
+
+
+def _give_up(folder: Path) -> None:
+    """Take back `_claim` for a training that was refused, or went astray: it ends so again."""
+    for name in (CHECKPOINTS, ASIDE):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _steps(trainer: Trainer) -> int:
