@@ -1,139 +1,60 @@
-"""What a selection will cost, what it did cost, and whether it pays: plan, estimate, cost."""
+"""What a selection cost, and whether it pays."""
 
 from __future__ import annotations
 
-import functools
-import json
-import math
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-from safetensors.numpy import load_file
 
-from modicum import choose, estimate
 from modicum.cost import beside_actual, cost
-from modicum.estimate import Rates, calibrate, predict
-from modicum.ledger import Ledger
-from modicum.measure import HiddenState, Loss, Uncertainty
-from modicum.meter import Meter
-from modicum.models import Model
-from modicum.parts import members
-from modicum.plan import Work, passes, wants_of
-from modicum.pool import Pool
-from modicum.question import Question, ask
-from modicum.scores.ifd import Ifd
-from modicum.scores.uncertainty import Entropy
-from modicum.store import Store
+from modicum.ledger import SET_UP, Ledger
 from modicum.training import Recipe
-from modicum.views.hidden import Hidden
-from modicum.views.lexical import Lexical
-from quick_tuning import EPOCHS, QuickTuning
 
-RATES = Rates(
-    forward_tokens_per_second=100.0,
-    load_seconds=2.0,
-    trained_tokens_per_second=10.0,
-    tuning_seconds=3.0,
-    memory_bytes=7,
-)
-METHODS = members("modicum.methods")
-OPTIONS: dict[str, dict[str, Any]] = {
-    "diverse-evol": {"initial": 2, "rounds": 3},
-    "ifd": {"drop_above_one": False},
-    "ifd-ppl": {"drop_above_one": False},
-    "kmeans": {"clusters": 3},
-    "ltd": {"clusters": 3},
-}
+TWICE = Recipe({"num_train_epochs": 2})
+SUBSET_M, POOL_N = np.array([200, 300]), np.full(20, 500)
 
 
-@pytest.fixture
-def spread(tiny_pool: Pool) -> Pool:
-    """The pool without the row that is there twice, which would be measured once."""
-    return tiny_pool.take([i for i in range(12) if i != 4])
-
-
-@pytest.fixture
-def question(spread: Pool, tiny_model: Model, tmp_path: Path) -> Any:
-    def put(method: str, budget: str | int = 8, **more: Any) -> Question:
-        target = spread.take([2, 3]) if getattr(METHODS.get(method), "aims", False) else None
-        given: dict[str, Any] = {
-            "target": target,
-            "chosen": None,
-            "evaluation": None,
-            "too_long": "drop",
-            "max_tokens": None,
-            "precision": "auto",
-            "store": Store(tmp_path / "measured"),
-            "train": None,
-        }
-        options = OPTIONS.get(method, {})
-        return ask(spread, method, budget, tiny_model, 0, **given | options | more)
-
-    return put
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modicum.question.calibrate", lambda *_: RATES)
-    for where in ("training.evolving", "methods.lobass"):
-        monkeypatch.setattr(f"modicum.{where}.tune", QuickTuning())
-
-
-def tokens(works: list[Work], stage: str) -> int:
-    return sum(work.tokens for work in works if work.stage == stage)
-
-
-def numbers(figures: Any) -> Iterator[float]:
-    """Every number in what is made of dictionaries and lists."""
-    if isinstance(figures, dict | list):
-        for each in figures.values() if isinstance(figures, dict) else figures:
-            yield from numbers(each)
-    elif isinstance(figures, int | float):
-        yield figures
-
-
-# --- cost: whether it pays ------------------------------------------------------------------------
+def told(ledger: Ledger, recipe: Recipe, subset_M: Any = SUBSET_M, pool_N: Any = POOL_N) -> Any:
+    return cost(ledger, subset_tokens_M=subset_M, pool_tokens_N=pool_N, recipe=recipe)
 
 
 def test_ratios_by_hand():
-    ledger = Ledger(forward_tokens=4000, backward_tokens=1000, seconds={"measure": 5, "train": 20})
-    found = cost(ledger, subset_tokens=500, pool_tokens=10_000, epochs=2)
-    assert found["selection"] == {"compute": 4000 + 3 * 1000, "seconds": 25}
-    assert found["tuning_on_subset"] == {"compute": 3 * 1000, "seconds": 1000 * 20 / 1000}
-    assert found["tuning_on_pool"] == {"compute": 3 * 20_000, "seconds": 20_000 * 20 / 1000}
-    assert found["selection_to_tuning"] == {"compute": 2.3333, "seconds": 1.25}
-    assert found["selection_and_tuning_to_whole"] == {"compute": 0.1667, "seconds": 0.1125}
+    ledger = Ledger(forward_tokens=4000, seconds={"measure": 5})
+    for _ in range(4):  # tunings, each with 2 s around its steps
+        ledger.trained(250, 5, {"setup": 1.5, "train": 5.0, "save": 0.5})
+    found = told(ledger, TWICE)
+    assert found["epochs"] == 2
+    assert found["selection"] == {"compute": 4000 + 3 * 1000, "seconds": 5 + 20 + 8}
+    assert found["tuning_on_subset"] == {"compute": 3 * 1000, "seconds": 2 + 1000 * 20 / 1000}
+    assert found["tuning_on_pool"] == {"compute": 3 * 20_000, "seconds": 2 + 20_000 * 20 / 1000}
+    assert found["selection_to_tuning"] == {"compute": 2.3333, "seconds": 1.5}
+    assert found["selection_and_tuning_to_whole"] == {"compute": 0.1667, "seconds": 0.1368}
+
+
+def test_the_tuning_that_is_counted_ends_with_max_steps():
+    found = told(Ledger(), Recipe({"max_steps": "10"}))
+    # One step holds the subset's 500 tokens. The pool's 10,000 are 10 packs, of which 4 a step.
+    assert found["epochs"] == 10
+    assert found["tuning_on_subset"]["compute"] == 3 * 10 * 500
+    assert found["tuning_on_pool"]["compute"] == round(3 * 10 * 10_000 / 3, 2)
 
 
 def test_without_a_training_there_are_no_seconds_of_tuning():
     ledger = Ledger(forward_tokens=4000, seconds={"measure": 5})
-    found = cost(ledger, subset_tokens=500, pool_tokens=10_000, epochs=3)
+    found = told(ledger, Recipe())
     assert found["tuning_on_subset"] == {"compute": 4500, "seconds": None}
     assert found["selection_to_tuning"] == {"compute": 0.8889, "seconds": None}
     assert found["selection_and_tuning_to_whole"] == {"compute": 0.0944, "seconds": None}
 
 
-def test_a_calibration_stands_in_for_a_training():
-    ledger = Ledger(forward_tokens=4000, seconds={"measure": 5})
-    found = cost(
-        ledger, subset_tokens=500, pool_tokens=10_000, epochs=1, seconds_per_trained_token=0.1
-    )
-    assert found["tuning_on_pool"]["seconds"] == 1000
-    assert found["selection_and_tuning_to_whole"]["seconds"] == 0.055
-
-
 def test_nothing_has_no_ratio():
-    found = cost(Ledger(), subset_tokens=0, pool_tokens=0, epochs=3)
+    found = told(Ledger(), Recipe(), np.zeros(0, int), np.zeros(0, int))
     assert found["selection_to_tuning"] == {"compute": None, "seconds": None}
 
 
 def test_the_actual_figures_stand_beside_the_predicted():
     ledger = Ledger(forward_tokens=7, backward_tokens=9)
-    ledger.seconds = {"load model": 1.0, "measure": 2.0, "train": 4.004, "select": 9.0}
+    ledger.seconds = {"load model": 1.0, "measure": 2.0, "train": 3.004, "select": 9.0, SET_UP: 1}
     found = beside_actual({"forward_tokens": 8}, ledger)
     assert found["forward_tokens"] == 8
     assert found["actual"] == {
@@ -141,188 +62,3 @@ def test_the_actual_figures_stand_beside_the_predicted():
         "backward_tokens": 9,
         "seconds": {"measure": 3.0, "train": 4.0, "total": 7.0},
     }
-
-
-# --- plan: what will be sent through a model ------------------------------------------------------
-
-
-def test_parts_want_each_want_once():
-    assert wants_of([Hidden(), Hidden(), Entropy(), Lexical(), None, object()]) == [
-        HiddenState(-1, "weighted", "row"),
-        Uncertainty("entropy"),
-    ]
-
-
-def test_rows_are_sent_once_for_all_wants_and_answers_alone_once_more(question: Any):
-    context = question("random").context
-    rendered = context.meter.rendered(context.pool)
-    rows = Work("measure", 11, len(rendered.ids))
-    assert passes(context, []) == []
-    assert passes(context, [Loss(), HiddenState(), Uncertainty("margin")]) == [rows]
-    alone = Work("measure", 11, int(rendered.answer_lengths_N.sum()) + 11, loads=False)
-    assert passes(context, list(Ifd().wants)) == [rows, alone]
-    assert passes(context, [Loss(prompt=False)]) == [alone._replace(loads=True)]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_can_be_planned_and_predicted(name: str, question: Any, quick: None):
-    asked = question(name)
-    found = asked.predict()
-    assert all(math.isfinite(number) for number in numbers(found))
-    json.dumps(found, allow_nan=False)
-    assert found["forward_tokens"] == tokens(asked.plan(), "measure")
-    assert found["backward_tokens"] == tokens(asked.plan(), "train")
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_what_is_planned_is_what_is_sent(name: str, question: Any, quick: None, tmp_path: Path):
-    asked = question(name)
-    works, ledger = asked.plan(), choose.answer(asked, tmp_path / "work").meter.ledger
-    near = {"diverse-evol": 0.2, "ifd": 0.02, "ifd-ppl": 0.02}.get(name, 0)
-    assert tokens(works, "measure") == pytest.approx(ledger.forward_tokens, rel=near, abs=0)
-    assert tokens(works, "train") == pytest.approx(ledger.backward_tokens, rel=near, abs=0)
-
-
-@pytest.mark.parametrize(
-    "options", [{"reference_share": "25%"}, {"folds": 2}, {"folds": 3, "reference_share": "25%"}]
-)
-def test_a_plan_of_shares_and_folds_is_exact(
-    options: dict[str, Any], question: Any, quick: None, tmp_path: Path
-):
-    asked = question("lobass", **options)
-    works, ledger = asked.plan(), choose.answer(asked, tmp_path / "work").meter.ledger
-    assert tokens(works, "measure") == ledger.forward_tokens
-    assert tokens(works, "train") == ledger.backward_tokens
-    assert sum(work.rows for work in works if work.stage == "train") == ledger.trained_rows
-
-
-@pytest.mark.parametrize(
-    ("budget", "options", "near"),
-    [
-        (8, {"per_round": 2}, 0.25),
-        (8, {"refresh": 2}, 0.25),
-        (8, {"score": "entropy"}, 0.25),
-        ("300tok", {"rounds": 2}, 0.25),
-        ("300tok", {"per_round": 2}, 0.4),  # how many rounds is guessed from the mean length
-        ("100ktok", {"per_round": 3}, 0.25),
-    ],
-)
-def test_a_plan_of_rounds_is_close(
-    budget: Any, options: dict[str, Any], near: float, question: Any, quick: None, tmp_path: Path
-):
-    asked = question("diverse-evol", budget, **options)
-    works, ledger = asked.plan(), choose.answer(asked, tmp_path / "work").meter.ledger
-    assert tokens(works, "measure") == pytest.approx(ledger.forward_tokens, rel=near)
-    assert tokens(works, "train") == pytest.approx(ledger.backward_tokens, rel=near)
-
-
-def test_the_trainings_of_rounds_are_of_all_taken_before_in_all_epochs(question: Any):
-    works = question("diverse-evol", 8).plan()
-    assert [work.rows for work in works if work.stage == "train"] == [2 * 3, 4 * 3, 6 * 3]
-    works = question("diverse-evol", 8, refresh=2, epochs=1).plan()
-    assert [work.rows for work in works if work.stage == "train"] == [2, 6]
-
-
-def test_one_round_from_chosen_rows_trains_nothing(question: Any, spread: Pool):
-    for options in ({}, {"score": "entropy"}):
-        asked = question("diverse-evol", 4, chosen=spread.take([0]), **options)
-        assert {work.stage for work in asked.plan()} == {"measure"}
-
-
-def test_a_given_reference_trains_nothing(question: Any, tiny_model: Model):
-    works = question("lobass", reference=str(tiny_model.folder)).plan()
-    assert [work.stage for work in works] == ["measure", "measure"]
-
-
-# --- estimate: how long that takes ------------------------------------------------------------
-
-
-def test_seconds_by_hand():
-    assert RATES.seconds(Work("measure", 5, 400)) == 2 + 4
-    assert RATES.seconds(Work("measure", 5, 400, loads=False)) == 4
-    assert RATES.seconds(Work("train", 5, 400)) == 3 + 40
-
-
-def test_a_prediction_by_hand(tiny_model: Model):
-    works = [Work("measure", 5, 400), Work("train", 5, 100), Work("train", 5, 200)]
-    found = predict(works, RATES, tiny_model, keeps_all=False)
-    assert found["forward_tokens"] == 400 and found["backward_tokens"] == 300
-    assert found["seconds"] == {"measure": 6.0, "train": 36.0, "total": 42.0}
-    assert found["memory_bytes"] == 7
-    assert found["calibration"]["trained_tokens_per_second"] == 10.0
-    assert [Work(**each) for each in found["work"]] == works
-
-
-def test_disk_is_for_the_models_kept_and_two_checkpoints(tiny_model: Model):
-    stored = load_file(tiny_model.folder / "model.safetensors").values()
-    size = 4 * sum(values.size for values in stored)
-    trained = [Work("train", 5, 100)] * 5
-    for works, keeps_all, models in [
-        (trained, False, 2),
-        (trained, True, 5),
-        (trained[:1], True, 1),
-    ]:
-        found = predict(works, RATES, tiny_model, keeps_all)["disk_bytes"]
-        assert found == pytest.approx((models + 2 * 3) * size, rel=0.05)  # files have a header
-    assert predict([Work("measure", 5, 400)], RATES, tiny_model, True)["disk_bytes"] == 0
-
-
-@pytest.mark.parametrize(
-    "wants", [[], [Loss()], [Loss(), Loss(prompt=False)], [HiddenState(), Uncertainty("margin")]]
-)
-def test_a_calibration_of_measuring_knows_no_rate_of_training(
-    wants: list[Any], tiny_pool: Pool, tiny_model: Model
-):
-    rendered = Meter(tiny_model).rendered(tiny_pool)
-    rates = calibrate(rendered, tiny_model, [Work("measure", 1, 1)], wants, Recipe(), 0.01)
-    assert 10 < rates.forward_tokens_per_second < 1e7
-    assert rates.trained_tokens_per_second is None and rates.tuning_seconds == 0
-    assert rates.memory_bytes > 1e7
-
-
-@pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files and the cache go."""
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setenv("MODICUM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("modicum.question.calibrate", functools.partial(calibrate, seconds=0.3))
-    return tmp_path
-
-
-@pytest.mark.parametrize("method", ["diverse-evol", "lobass"])
-def test_a_prediction_measures_and_trains_for_a_moment_and_leaves_nothing(
-    method: str, question: Any, folders: Path
-):
-    found = question(method, train={"learning_rate": 1e-2}).predict()
-    rates = found["calibration"]
-    assert rates["trained_tokens_per_second"] > 10 and rates["forward_tokens_per_second"] > 10
-    assert 0 < rates["tuning_seconds"] < 60
-    assert found["seconds"]["total"] == pytest.approx(sum(found["seconds"].values()) / 2, abs=0.02)
-    left = {path.relative_to(folders) for path in folders.rglob("*") if path.is_file()}
-    assert not [path for path in left if path.parts[:2] != ("cache", "hashes")]
-
-
-def test_a_prediction_is_made_once_for_a_run_that_is_killed_and_goes_on(
-    question: Any, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    first = choose.answer(question("lobass"), tmp_path / "work").predicted
-    other = estimate.Rates(1.0, 1.0, 1.0, 1.0, 1)
-    monkeypatch.setattr("modicum.question.calibrate", lambda *_: other)
-    assert choose.answer(question("lobass"), tmp_path / "work").predicted == first
-
-
-def test_a_manifest_shows_predicted_beside_actual_and_the_two_ratios(
-    question: Any, quick: None, tmp_path: Path
-):
-    made = choose.answer(question("lobass", 4), tmp_path / "work")
-    told = json.loads((made.write(tmp_path / "run") / "manifest.json").read_text())
-    whole, subset = int(made.tokens_N.sum()), int(made.tokens_N[made.picks].sum())
-    plan = told["predicted"]
-    assert plan["backward_tokens"] == plan["actual"]["backward_tokens"] == EPOCHS * whole
-    assert told["cost"]["tuning_on_subset"]["compute"] == 3 * 3 * subset
-    assert told["cost"]["tuning_on_pool"]["compute"] == 3 * 3 * whole
-    compute = plan["forward_tokens"] + 3 * plan["backward_tokens"]
-    ratio = told["cost"]["selection_to_tuning"]["compute"]
-    assert ratio == pytest.approx(compute / (9 * subset), abs=1e-4)
-    assert np.isfinite(list(told["cost"]["selection_and_tuning_to_whole"].values())).all()

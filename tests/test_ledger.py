@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modicum.errors import RunError
-from modicum.ledger import Ledger
+from modicum.ledger import SET_UP, Ledger
 from modicum.selection import Step
 from modicum.training import Rounds, from_json, to_json
 
@@ -59,8 +59,8 @@ def test_a_stage_that_fails_is_counted_and_closed():
 def test_a_training_counts_its_tokens_rows_and_seconds():
     ledger = Ledger(backward_tokens=5, trained_rows=1, seconds={"train": 1.0})
     ledger.trained(100, 10, {"setup": 0.5, "train": 2.0, "save": 0.25})
-    assert (ledger.backward_tokens, ledger.trained_rows) == (105, 11)
-    assert ledger.seconds == {"train": 3.75}
+    assert (ledger.backward_tokens, ledger.trained_rows, ledger.trainings) == (105, 11, 1)
+    assert ledger.seconds == {"train": 3.0, SET_UP: 0.75}
 
 
 def test_what_was_added_since_a_copy_adds_up_to_the_whole_again():
@@ -74,7 +74,7 @@ def test_what_was_added_since_a_copy_adds_up_to_the_whole_again():
     added = ledger.since(before)
     assert added["forward_tokens"] == 7 and added["rows_reused"] == 2
     assert added["damaged_shards"] == ["b"]
-    assert added["seconds"] == {"measure": 0.25, "train": 2.0}
+    assert added["seconds"] == {"measure": 0.25, "train": 2.0, SET_UP: 0.0}
     before.add(json.loads(json.dumps(added)))
     assert before == ledger
 

@@ -18,9 +18,9 @@ from modicum.errors import AlignmentError, BudgetError, InputError, OptionError,
 from modicum.models import Model
 from modicum.output import write_scores
 from modicum.pool import Pool
-from modicum.question import LARGEST_SEED
 from modicum.scoring import score
 from modicum.store import Store
+from modicum.usable import LARGEST_SEED
 from modicum.views.lexical import Lexical
 
 # Rows of the tiny pool with more than 50 tokens under the tiny model's template.

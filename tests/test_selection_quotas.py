@@ -37,12 +37,22 @@ def test_per_round_takes_rounds_of_that_many_until_the_budget_is_spent():
 
 def test_rounds_share_tokens_equally_above_those_of_the_first_draw():
     made = shared(None, 11_000, rounds=3)  # the draw takes about 100 · 50
-    assert made[0] == Quota(100, 11_000)
-    assert made[1:] == [Quota(None, 7000), Quota(None, 9000), Quota(None, 11_000)]
+    assert made[0] == Quota(100, 11_000, 11_000)
+    assert made[1:] == [Quota(None, end, 11_000) for end in (7000, 9000, 11_000)]
+
+
+def test_what_the_first_draw_took_is_asked_when_it_is_made():
+    drawn = list[float]()
+    made = quotas(
+        None, 11_000, initial=100, per_round=None, rounds=2, mean_tokens=50.0, drawn=drawn.pop
+    )
+    assert next(made).rows == 100
+    drawn.append(1000.0)
+    assert [quota.tokens for quota in made] == [6000, 11_000]
 
 
 def test_per_round_with_tokens_goes_on_for_as_long_as_it_is_asked():
-    assert shared(None, 11_000, per_round=7)[1:] == [Quota(7, 11_000)] * 19
+    assert shared(None, 11_000, per_round=7)[1:] == [Quota(7, 11_000, 11_000)] * 19
 
 
 @pytest.mark.parametrize("option", ["initial", "per_round", "rounds"])
@@ -51,10 +61,19 @@ def test_no_part_may_be_nothing(option: str):
         shared(300, **{option: 0})
 
 
-@pytest.mark.parametrize("rows", [100, 60, 1])
+@pytest.mark.parametrize("rows", [100, 60, 2])
 def test_a_draw_that_leaves_nothing_to_the_rounds_is_refused_with_the_way_out(rows: int):
-    with pytest.raises(BudgetError, match=f"initial={max(1, rows // 2)}, or a larger -k"):
+    with pytest.raises(BudgetError, match=f"use --set initial={rows // 2}, or a larger -k"):
         shared(rows)
+    assert shared(rows, initial=rows // 2)
+
+
+def test_a_budget_for_one_row_has_another_way_out():
+    with pytest.raises(BudgetError, match="use -k 2 or more, with --set initial=1"):
+        shared(1, initial=1)
+    with pytest.raises(BudgetError, match="use -k 100tok or more, with --set initial=1"):
+        shared(None, 40)
+    assert shared(2, initial=1) and shared(None, 100, initial=1)
 
 
 def test_a_draw_that_leaves_no_tokens_to_the_rounds_is_refused_with_the_way_out():
@@ -70,11 +89,12 @@ TOKENS_N = np.array([10, 20, 30, 40, 50])
     ("quota", "spent", "taken"),
     [
         (Quota(3), 0, 3),
-        (Quota(3, 59), 0, 2),  # 10 + 20 + 30 is more
-        (Quota(3, 60), 0, 3),
-        (Quota(None, 60), 0, 3),
-        (Quota(None, 60), 35, 1),
-        (Quota(None, 60), 60, 0),
+        (Quota(3, 59, 99), 0, 2),  # 10 + 20 + 30 is more
+        (Quota(3, 60, 99), 0, 3),
+        (Quota(None, 60, 99), 0, 3),
+        (Quota(None, 60, 99), 35, 1),
+        (Quota(None, 60, 99), 55, 1),  # the first row may pass the round's end
+        (Quota(None, 60, 99), 90, 0),  # but not the budget's
     ],
 )
 def test_a_round_ends_before_the_first_row_that_is_too_much(quota: Quota, spent: int, taken: int):

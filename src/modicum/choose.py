@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from modicum.cache import cache_folder
 from modicum.context import Context
-from modicum.errors import OptionError
+from modicum.errors import ModicumError, OptionError, RunError
 from modicum.meter import Meter
 from modicum.models import Model, Precision
 from modicum.overlap import Overlap
@@ -78,7 +79,7 @@ def select(
     max_tokens: int | None = None,
     precision: Precision = "auto",
     store: Store | None = None,
-    train: Mapping[str, Any] | Recipe | None = None,
+    train: Mapping[str, Any] | Recipe | str | Path | None = None,
     work: str | Path | None = None,
     **options: Any,
 ) -> Selection:
@@ -92,7 +93,8 @@ def select(
 
     Methods that tune do so as `train` says (TRL's options by name). Their models and finished
     rounds lie in the folder `work`, where the same call, killed, goes on; without it they lie in
-    the cache folder until the call is done.
+    the cache folder until the call is done, and a second process that makes the same call
+    meanwhile is refused with a RunError.
     """
     asked = ask(
         pool,
@@ -112,10 +114,35 @@ def select(
     )
     if work is not None:
         return answer(asked, Path(work))
-    aside = cache_folder() / "work" / asked.context.made_from(asked.part)
-    made = answer(asked, aside)
-    shutil.rmtree(aside, ignore_errors=True)
-    return made
+    if asked.trains:
+        return _aside(asked)
+    with tempfile.TemporaryDirectory(prefix="modicum-") as folder:
+        return answer(asked, Path(folder))
+
+
+def _aside(asked: Question) -> Selection:
+    """The answer, worked out in the cache folder: by one process at a time, and then removed."""
+    from filelock import FileLock, Timeout
+
+    folder = cache_folder() / "work" / asked.context.made_from
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            "another process is making this very selection; wait for it, or give work=FOLDER"
+        ) from error
+    try:
+        made = answer(asked, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        return made
+    except ModicumError as error:
+        error.add_note(f"what was finished lies in {folder}; the same call would go on with it")
+        raise
+    finally:
+        folder.with_suffix(".lock").unlink(missing_ok=True)
+        lock.release()
 
 
 def answer(asked: Question, work: Path) -> Selection:
@@ -155,16 +182,26 @@ def answer(asked: Question, work: Path) -> Selection:
 
 
 def _predicted(asked: Question, work: Path) -> dict[str, Any] | None:
-    """The prediction for a method that trains; made once, for a killed run goes on with it."""
-    if not any(each.stage == "train" for each in asked.plan()):
+    """The prediction for a method that trains; made once, for a killed run goes on with it.
+
+    What the calibration took is charged to every process that uses it.
+    """
+    if not asked.trains:
         return None
-    kept = work / "plan.json"
-    if not kept.exists():
-        lengths_N = asked.context.meter.rendered(asked.context.pool).lengths_N
-        asked.context.recipe.check(int(lengths_N.max(initial=0)))
-        write_json(kept, asked.predict())
-    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-    return found
+    kept, made_from, ledger = (
+        work / "plan.json",
+        asked.context.made_from,
+        asked.context.meter.ledger,
+    )
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        if found.get("made_from") == made_from:
+            ledger.spent("calibrate", found["calibrate"])
+            return dict(found["predicted"])
+    predicted = asked.predict()
+    took = ledger.seconds["calibrate"]
+    write_json(kept, {"made_from": made_from, "calibrate": took, "predicted": predicted})
+    return predicted
 
 
 def _run(asked: Question, context: Context) -> list[Step]:
@@ -217,7 +254,6 @@ def _unmeasured(context: Context, candidates_M: np.ndarray) -> dict[int, str]:
     left_out: dict[int, str] = {}
     for name, values_M in context.scored.items():
         left_out |= unscored(name, values_M, candidates_M)
-    for name, seen_M in context.viewed.items():
-        for m in np.flatnonzero(~seen_M):
-            left_out[int(candidates_M[m])] = f"the {name} view gives no finite vector"
+    for reason, unseen_M in context.unseen.items():
+        left_out |= {int(candidates_M[m]): reason for m in np.flatnonzero(unseen_M)}
     return left_out

@@ -39,12 +39,13 @@ class Context:
     target: Pool | None = None
     positions: np.ndarray | None = None  # of its rows in the pool that the user gave
     scored: dict[str, np.ndarray] = field(default_factory=dict)  # what was asked, by score
-    viewed: dict[str, np.ndarray] = field(default_factory=dict)  # finite or not, by view
+    unseen: dict[str, np.ndarray] = field(default_factory=dict)  # (N,) rows to be named, by reason
     notes: list[str] = field(default_factory=list)  # what a reader of the result should be told
     recipe: Recipe = field(default_factory=Recipe)  # how to tune, for methods that do
     work: Path | None = None  # a folder of its own: what is finished there is not done again
     records: dict[str, Any] = field(default_factory=dict)  # JSON to leave with the result, by name
     leftovers: list[Path] = field(default_factory=list)  # of `work`, of no use once that is there
+    identity: str = ""  # of the method: its options, its parts, and the user's code among them
 
     @property
     def rows(self) -> int | None:
@@ -72,35 +73,27 @@ class Context:
         """Steps whose picks are of `pool`, with picks given by `positions_N`; reasons stay."""
         return (step._replace(pick=int(self.positions_N[step.pick])) for step in steps)
 
-    def made_from(self, method: object) -> str:
-        """A hash of all that decides what a method does here."""
+    @property
+    def made_from(self) -> str:
+        """A hash of all that decides what the method does here."""
         others = [None if rows is None else rows.fingerprint for rows in (self.chosen, self.target)]
         model = f"{self.meter.model.fingerprint}-{self.meter.model.dtype}"
-        about = (self.pool.fingerprint, others, model, repr(method), str(self.budget), self.seed)
+        about = (self.pool.fingerprint, others, model, self.identity, str(self.budget), self.seed)
         recipe = json.dumps(self.recipe.to_json(), sort_keys=True, default=str)
         cut = self.meter.max_tokens if self.meter.truncate else None  # as which rows are read
         return hashlib.blake2b(f"{about}{recipe}{cut}".encode(), digest_size=16).hexdigest()
 
     def vectors(self, view: View, meter: Meter | None = None) -> np.ndarray:
         """(N, D) float32: the pool through a view, by the meter given or else the context's own."""
-        vectors_ND = view(self.pool, meter or self.meter)
-        self._aligned("view", view, vectors_ND, dimensions=2)
-        self.viewed[view.name] = np.isfinite(vectors_ND).all(axis=1)
+        vectors_ND = aligned(view, view(self.pool, meter or self.meter), self.pool, dimensions=2)
+        self.unseen[unseen_by(view)] = ~np.isfinite(vectors_ND).all(axis=1)
         return vectors_ND
 
     def values(self, score: Score, meter: Meter | None = None) -> np.ndarray:
         """(N,) float32: the pool through a score. Becomes a column of `rows.parquet`."""
-        values_N = score(self.pool, meter or self.meter)
-        self._aligned("score", score, values_N, dimensions=1)
+        values_N = aligned(score, score(self.pool, meter or self.meter), self.pool, dimensions=1)
         self.scored[score.name] = values_N
         return values_N
-
-    def _aligned(self, what: str, part: View | Score, made: np.ndarray, dimensions: int) -> None:
-        if np.ndim(made) != dimensions or len(made) != len(self.pool):
-            raise AlignmentError(
-                f"{what} {part.name} gave an array of shape {np.shape(made)} for a pool of "
-                f"{len(self.pool)} rows; row i of it must be of example i"
-            )
 
     def target_vectors(self, view: View) -> np.ndarray:
         """(M, D) float32: the target rows, seen as the pool is."""
@@ -113,6 +106,21 @@ class Context:
         if self.chosen is None:
             return None
         return _finite(view(self.chosen, self.meter, fitted_on=self.pool), self.chosen, "--chosen")
+
+
+def aligned(part: View | Score, made: np.ndarray, pool: Pool, *, dimensions: int) -> np.ndarray:
+    """What a view (2 dimensions) or a score (1) made of a pool, if it has a row for each of its."""
+    if np.ndim(made) != dimensions or len(made) != len(pool):
+        raise AlignmentError(
+            f"{'view' if dimensions == 2 else 'score'} {part.name} gave an array of shape "
+            f"{np.shape(made)} for a pool of {len(pool)} rows; row i of it must be of example i"
+        )
+    return made
+
+
+def unseen_by(view: View) -> str:
+    """Why a row that a view cannot see is not offered."""
+    return f"the {view.name} view gives no finite vector"
 
 
 def _finite(vectors_MD: np.ndarray, rows: Pool, option: str) -> np.ndarray:

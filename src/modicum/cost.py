@@ -4,36 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from modicum.ledger import Ledger
+import numpy as np
+
+from modicum.ledger import SET_UP, Ledger
+from modicum.plan import epochs_of
+from modicum.training.options import Recipe
 
 TRAINED = 3  # a token trained on goes forward once and backward, which is twice the work
 
 
 def cost(
-    ledger: Ledger,
-    *,
-    subset_tokens: int,
-    pool_tokens: int,
-    epochs: float,
-    seconds_per_trained_token: float | None = None,
+    ledger: Ledger, *, subset_tokens_M: np.ndarray, pool_tokens_N: np.ndarray, recipe: Recipe
 ) -> dict[str, Any]:
     """The selection's cost, that of tuning on the subset and on the whole pool, and two ratios.
 
-    `compute` counts a token sent forward as 1 and one trained on as 3. Seconds of tuning are those
-    of the training in this ledger, or of a calibration; null where nothing was ever trained.
+    The tokens are those of each row. `compute` counts a token sent forward as 1 and one trained on
+    as 3. Seconds of tuning are of steps as fast, and of a setting up as long, as in this ledger's
+    trainings; null where nothing was trained. `epochs` are the subset's.
     """
-    if ledger.backward_tokens:
-        seconds_per_trained_token = ledger.seconds["train"] / ledger.backward_tokens
     selection = {
         "compute": float(ledger.forward_tokens + TRAINED * ledger.backward_tokens),
         "seconds": sum(ledger.seconds.values()),
     }
     subset, whole = (
-        _tuning(tokens * epochs, seconds_per_trained_token)
-        for tokens in (subset_tokens, pool_tokens)
+        _tuning(tokens_M, recipe, ledger) for tokens_M in (subset_tokens_M, pool_tokens_N)
     )
     return {
-        "epochs": epochs,
+        "epochs": round(_epochs(recipe, subset_tokens_M), 4),
         "selection": _rounded(selection),
         "tuning_on_subset": _rounded(subset),
         "tuning_on_pool": _rounded(whole),
@@ -47,7 +44,7 @@ def beside_actual(predicted: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
     took = ledger.seconds
     seconds = {
         "measure": took.get("measure", 0.0) + took.get("load model", 0.0),
-        "train": took.get("train", 0.0),
+        "train": took.get("train", 0.0) + took.get(SET_UP, 0.0),
     }
     actual = {
         "forward_tokens": ledger.forward_tokens,
@@ -57,8 +54,16 @@ def beside_actual(predicted: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
     return {**predicted, "actual": actual}
 
 
-def _tuning(tokens: float, seconds_per_token: float | None) -> dict[str, float | None]:
-    seconds = None if seconds_per_token is None else tokens * seconds_per_token
+def _epochs(recipe: Recipe, tokens_M: np.ndarray) -> float:
+    longest = int(tokens_M.max(initial=0))
+    return epochs_of(recipe, len(tokens_M), float(tokens_M.sum()), longest)
+
+
+def _tuning(tokens_M: np.ndarray, recipe: Recipe, ledger: Ledger) -> dict[str, float | None]:
+    tokens, seconds = _epochs(recipe, tokens_M) * float(tokens_M.sum()), None
+    if ledger.backward_tokens:
+        steps = tokens * ledger.seconds["train"] / ledger.backward_tokens
+        seconds = steps + ledger.seconds[SET_UP] / ledger.trainings
     return {"compute": TRAINED * tokens, "seconds": seconds}
 
 

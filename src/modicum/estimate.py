@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SECONDS = 10.0  # of calibration: somewhat less than half of it forward, the rest training
 _FLOAT32 = 4  # bytes
 _CHECKPOINT = 3  # weights and two moments of AdamW
+_TOLD = ("stage", "rows", "tokens", "loads")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def predict(works: Sequence[Work], rates: Rates, model: Model, keeps_all: bool) 
     weights = _FLOAT32 * _parameters(model)
     models = (trainings if keeps_all else min(2, trainings)) * weights
     return {
-        "work": [work._asdict() for work in works],
+        "work": [{name: getattr(work, name) for name in _TOLD} for work in works],
         "forward_tokens": tokens["measure"],
         "backward_tokens": tokens["train"],
         "seconds": {key: round(value, 2) for key, value in seconds.items()}

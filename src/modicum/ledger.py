@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+SET_UP = "set up training"  # the stage before the first step and after the last
+
 
 @dataclass
 class Ledger:
@@ -17,6 +19,7 @@ class Ledger:
     padding_tokens: int = 0
     backward_tokens: int = 0  # trained on: each forward and backward, once an epoch
     trained_rows: int = 0  # once an epoch
+    trainings: int = 0  # finished tunings
     forward_passes: int = 0  # rows, and answers alone, sent through a model; not batches
     encoder_rows: int = 0
     encoder_rows_cut: int = 0  # longer than the encoder reads
@@ -39,22 +42,31 @@ class Ledger:
         finally:
             taken, inside = time.perf_counter() - began, self._inside.pop()
             if stage is not None:
-                self.seconds[stage] = self.seconds.get(stage, 0.0) + taken - inside
+                self.spent(stage, taken - inside)
             if self._inside:
                 self._inside[-1] += taken
 
     def trained(self, tokens: int, rows: int, seconds: Mapping[str, float]) -> None:
-        """Count a finished tuning, whichever process did it."""
+        """Count a finished tuning, whichever process did it: its steps, and what stands around.
+
+        `seconds` are those of a `training.json`: `train` of the steps, and besides `setup`, `save`.
+        """
         self.backward_tokens += tokens
         self.trained_rows += rows
-        self.seconds["train"] = self.seconds.get("train", 0.0) + sum(seconds.values())
+        self.trainings += 1
+        self.spent("train", seconds["train"])
+        self.spent(SET_UP, sum(seconds.values()) - seconds["train"])
+
+    def spent(self, stage: str, seconds: float) -> None:
+        """Count seconds that were measured elsewhere."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def add(self, figures: Mapping[str, Any]) -> None:
         """Count what another ledger's `to_json` says."""
         for name, value in figures.items():
             if name == "seconds":
                 for stage, taken in value.items():
-                    self.seconds[stage] = self.seconds.get(stage, 0.0) + taken
+                    self.spent(stage, taken)
             else:
                 setattr(self, name, getattr(self, name) + value)
 

@@ -22,6 +22,7 @@ from modicum.runs import (
     write_json,
     write_rejected,
 )
+from modicum.training.record import PACKAGES
 from modicum.usable import kinds
 
 if TYPE_CHECKING:
@@ -129,17 +130,12 @@ def manifest(selection: Selection, subset: list[Path]) -> dict[str, Any]:
         "predicted": predicted and beside_actual(predicted, meter.ledger),
         "cost": cost(
             meter.ledger,
-            subset_tokens=int(tokens_N[selection.picks].sum()),
-            pool_tokens=int(np.delete(tokens_N, list(selection.left_out)).sum()),
-            epochs=selection.recipe.epochs(),
-            seconds_per_trained_token=1 / rate if (rate := _rate(predicted)) else None,
+            subset_tokens_M=tokens_N[selection.picks],
+            pool_tokens_N=np.delete(tokens_N, list(selection.left_out)),
+            recipe=selection.recipe,
         ),
         **_made_from(pool, selection.left_out, meter),
     }
-
-
-def _rate(predicted: dict[str, Any] | None) -> float | None:
-    return predicted["calibration"]["trained_tokens_per_second"] if predicted else None
 
 
 def _made_from(pool: Pool, left_out: dict[int, str], meter: Meter) -> dict[str, Any]:
@@ -163,7 +159,7 @@ def _made_from(pool: Pool, left_out: dict[int, str], meter: Meter) -> dict[str, 
             for i, reason in sorted(left_out.items())
         ],
         "ledger": meter.ledger.to_json(),
-        "versions": versions(),
+        "versions": versions(PACKAGES if meter.ledger.backward_tokens else ()),
     }
 
 

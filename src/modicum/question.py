@@ -4,13 +4,20 @@ before anything is measured, and what the answer will cost can be foretold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modicum.cache import file_hash
 from modicum.candidates import about, in_rows, overlapping, readable, taken
 from modicum.context import Context
 from modicum.errors import InputError, OptionError
@@ -24,12 +31,10 @@ from modicum.pool import Pool
 from modicum.selection.budget import Budget
 from modicum.store import Store
 from modicum.training.options import Recipe
-from modicum.usable import TooLong, meter_of, unusable
+from modicum.usable import TooLong, check_seed, meter_of, unusable
 
 if TYPE_CHECKING:
     from modicum.methods import Method
-
-LARGEST_SEED = 2**32 - 1  # the largest that every library used here takes
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,18 @@ class Question:
     given: dict[str, Any]
     overlaps: tuple[Overlap, ...]
 
+    @cached_property
     def plan(self) -> list[Work]:
         """What the method will send through a model."""
         if hasattr(self.part, "plan"):
             works: list[Work] = self.part.plan(self.context)
             return works
-        return passes(self.context, self.wants())
+        return passes(self.context.meter.rendered(self.context.pool), self.wants())
+
+    @property
+    def trains(self) -> bool:
+        """Whether the method will tune a model."""
+        return any(work.stage == "train" for work in self.plan)
 
     def wants(self) -> list[Want]:
         """What it wants measured by the model given: its own, or its parts' wants."""
@@ -59,14 +70,14 @@ class Question:
 
     def predict(self) -> dict[str, Any]:
         """Seconds, tokens, disk and memory of the plan, after a short calibration."""
-        context, works = self.context, self.plan()
+        context, works = self.context, self.plan
         meter = context.meter
         with meter.ledger.time("calibrate"):
             rates = calibrate(
                 meter.rendered(context.pool),
                 meter.model,
                 works,
-                wants_of([getattr(self.part, "view", None), self.part]),
+                wants_of(works),
                 context.recipe,
             )
         keeps_all = getattr(self.part, "keep_models", "all") == "all"
@@ -87,14 +98,14 @@ def ask(
     max_tokens: int | None,
     precision: Precision,
     store: Store | None,
-    train: Mapping[str, Any] | Recipe | None,
+    train: Mapping[str, Any] | Recipe | str | Path | None,
     **options: Any,
 ) -> Question:
     """The first half of `select`: everything that can be refused before anything is measured."""
     _check_pool(pool)
     budget = budget if isinstance(budget, Budget) else Budget.parse(budget)
     part = _method(method, options, seed, target)
-    recipe = train if isinstance(train, Recipe) else Recipe(dict(train or {}))
+    recipe = Recipe.of(train)
     if recipe.given:
         recipe.check()
     others = {"target": target, "chosen": chosen, "evaluation": evaluation}
@@ -116,6 +127,7 @@ def ask(
         positions=candidates_M,
         notes=notes,
         recipe=recipe,
+        identity=_identity(part),
     )
     given = {"too_long": too_long} | {name: about(other) for name, other in others.items()}
     return Question(pool, part, context, budget, left_out, given, tuple(overlaps))
@@ -130,8 +142,7 @@ def _method(
     method: str | Method, options: Mapping[str, Any], seed: int, target: Pool | None
 ) -> Method:
     """The method with its options; what it lacks is said before anything is measured."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise OptionError(f"seed {seed}: give a whole number from 0 to {LARGEST_SEED}")
+    check_seed(seed)
     kind = find("modicum.methods", method) if isinstance(method, str) else method
     part: Method = build(kind, options)
     if target is None and getattr(part, "aims", False):
@@ -139,3 +150,30 @@ def _method(
     if target is not None and not getattr(part, "aims", True):
         raise OptionError(f"{describe(part)['name']} does not aim: leave --target out, or use ltd")
     return part
+
+
+def _identity(part: object) -> str:
+    """A hash of a method's options and parts, and of the files that hold the user's own of them."""
+    plain = re.sub(
+        r" at 0x[0-9a-fA-F]+", "", repr(part)
+    )  # an object's address is another each time
+    told = json.dumps([describe(part), plain, *map(_code, _parts(part))], default=str)
+    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+def _parts(part: object) -> Iterator[object]:
+    """A method and what its options hold, to any depth."""
+    yield part
+    if is_dataclass(part):
+        for each in fields(part):
+            yield from _parts(getattr(part, each.name))
+
+
+def _code(part: object) -> str | None:
+    """A hash of the file that an object of the user's own is made by; None for anything else."""
+    kind = part if inspect.isclass(part) or inspect.isfunction(part) else type(part)
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    if file is None or kind.__module__.partition(".")[0] == "modicum":
+        return None
+    return file_hash(Path(file))

@@ -14,7 +14,7 @@ from modicum.estimate import calibrate, predict
 from modicum.meter import Meter
 from modicum.models import Model, Precision
 from modicum.output import write_training
-from modicum.plan import Work
+from modicum.plan import Work, epochs_of
 from modicum.pool import Pool
 from modicum.runs import give_up, open_run
 from modicum.training import Recipe, Tuned, tune
@@ -66,8 +66,9 @@ class Training:
     def predict(self) -> dict[str, Any]:
         """Seconds, tokens, disk and memory, after a short calibration."""
         rendered, model = self.meter.rendered(self.rows), self.meter.model
-        epochs = self.recipe.epochs()
-        work = Work("train", round(len(rendered) * epochs), round(len(rendered.ids) * epochs))
+        rows, tokens = len(rendered), len(rendered.ids)
+        epochs = epochs_of(self.recipe, rows, tokens, int(rendered.lengths_N.max()))
+        work = Work("train", round(rows * epochs), round(tokens * epochs))
         rates = calibrate(rendered, model, [work], [], self.recipe)
         return predict([work], rates, model, keeps_all=True)
 

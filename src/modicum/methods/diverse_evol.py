@@ -6,21 +6,23 @@ pool through it, and add the rows farthest from everything taken (k-center greed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from modicum.context import Context
+from modicum.context import Context, aligned, unseen_by
 from modicum.errors import OptionError, TrainingError
 from modicum.measure import Want
 from modicum.meter import Meter
-from modicum.plan import Work, passes, training, wants_of
+from modicum.plan import Work, own_recipe, passes, scaled, training, wants_of
+from modicum.pool import Pool
 from modicum.scores import Score
-from modicum.selection import Step, band, kcenter, nearest_distance, uniform, vendi
+from modicum.selection import Step, band, kcenter, nearest_distance, spend, uniform, vendi
 from modicum.selection.quotas import Quota, quotas, within
 from modicum.training import Evolving, Rounds, from_json, to_json
 from modicum.views import View
@@ -74,40 +76,44 @@ class DiverseEvol:
 
     def __call__(self, context: Context) -> Iterator[Step]:
         models = self._models(context)
-        rounds = Rounds(models.folder, context.made_from(self), context.meter.ledger)
+        rounds = Rounds(models.folder, context.made_from, context.meter.ledger)
         done: list[Any] = context.records.setdefault("rounds.json", [])
         taken: list[int] = []
-        for number, quota in self._quotas(context):
+        for number, quota in self._due(context, taken):
             facts = rounds.once(number, partial(self._round, context, models, number, quota, taken))
             done.append(facts)
-            context.viewed[self._look.name] = ~np.isin(context.positions_N, facts["unmeasured"])
+            context.unseen[self._unseen] = np.isin(context.positions_N, facts["unmeasured"])
             if number and context.chosen is None:
-                context.leftovers[:] = [models.tidy(number)]
+                models.tidy(number)
+                context.leftovers[:] = [models.leftover(number)]
             steps = list(context.own_rows(from_json(facts)))
             yield from steps
-            taken = [*taken, *(step.pick for step in steps)]
-            short = quota.rows is not None and len(steps) < quota.rows
-            if short or len(taken) == len(context.pool):  # no token, or no row, is left
-                return
+            taken += [step.pick for step in steps]
+            if len(steps) < (quota.rows or 1):
+                return  # no token, or no row, is left
 
     def plan(self, context: Context) -> list[Work]:
         """What the rounds will send through a model."""
-        look = passes(context, wants_of([self._look]))
+        rendered = context.meter.rendered(context.pool)
+        look = passes(rendered, wants_of([self._look]))
         if context.chosen is not None:
-            return look
-        mean = float(context.meter.rendered(context.pool).lengths_N.mean())
-        whole = min(len(context.pool), context.rows or context.budget.amount / mean)
+            return [*look, *passes(context.meter.rendered(context.chosen), self.view.wants)]
+        rows, mean = len(rendered), float(rendered.lengths_N.mean())
+        shortest = float(rendered.lengths_N.min()) / mean  # in rows of the mean length
+        whole = min(rows, context.rows or context.budget.amount / mean)
         models = self._models(context)
-        works, taken = list[Work](), 0.0
-        for number, quota in self._quotas(context):
+        works, taken, number = list[Work](), 0.0, 0
+        for quota in self._quotas(context):
+            new = min(quota.tokens / mean - taken if quota.rows is None else quota.rows, whole)
+            new = min(new, whole - taken)
+            if new < shortest and quota.rows is None:
+                continue
             if number and number == models.tuned_in(number):
-                works += [training(context, taken, models.recipe.epochs()), *look]
-            before = taken
-            taken = quota.tokens / mean if quota.rows is None else taken + quota.rows
-            taken = min(taken, whole)
-            new = taken - before
-            works.append(Work("measure", round(new), round(new * mean)))  # in the base's view
-            if taken == whole:
+                works += [training(context, models.recipe, taken, taken * mean), *look]
+            parts = [_BASE_VIEW] if number else [_BASE_VIEW, self._look]
+            works += scaled(passes(rendered, wants_of(parts)), new / rows)
+            taken, number = taken + new, number + 1
+            if taken >= whole:
                 break
         return works
 
@@ -115,36 +121,54 @@ class DiverseEvol:
         self, context: Context, models: Evolving, number: int, quota: Quota, taken: list[int]
     ) -> dict[str, Any]:
         """Take the rows of one round; what is known of it, as `rounds.json` has it."""
-        tuned, unseen_M = None, np.zeros(0, dtype=np.int64)
+        tuned, rendered = None, context.meter.rendered(context.pool)
         if number == 0:
-            steps = context.user_rows(uniform(len(context.pool), context.seed))
+            steps, unseen_M = self._draw(context, quota.rows or 0)
         elif context.chosen is not None:
             steps, unseen_M = self._offer(context, context.meter, taken)
         else:
-            rendered = context.meter.rendered(context.pool).take(sorted(taken))
-            meter, tuned = models.meter(number, rendered)
+            meter, tuned = models.meter(number, rendered.take(sorted(taken)))
             steps, unseen_M = self._offer(context, meter, taken)
-        lengths_N = context.meter.rendered(context.pool).lengths_N
-        spent = float(lengths_N[taken].sum())
-        inside, beyond = within(context.own_rows(steps), quota, lengths_N, spent)
+            meter.model.release()  # the base is read again below
+        spent = float(rendered.lengths_N[taken].sum())
+        inside, beyond = within(context.own_rows(steps), quota, rendered.lengths_N, spent)
         own = [step.pick for step in inside]
-        together = context.meter.narrow(context.pool, np.array([*taken, *own], dtype=np.int64))
-        seen_MD = _BASE_VIEW(together, context.meter)
+        if not taken and not own:
+            _refuse(context, beyond)
         far = self.score is None and number and beyond is not None
         return {
             "picks": to_json(list(context.user_rows(inside))),
             "ids": [context.pool.ids[i] for i in own],
-            "rows": len(together),
-            "tokens": int(spent + lengths_N[own].sum()),
+            "rows": len(taken) + len(own),
+            "tokens": int(spent + rendered.lengths_N[own].sum()),
             "radius": beyond.gain if beyond is not None and far else None,
-            "diversity": {
-                "vendi": vendi(seen_MD),
-                "mean_nearest_distance": nearest_distance(seen_MD) if len(seen_MD) > 1 else None,
-            },
+            "diversity": _diversity(context, [*taken, *own]),
             "training_loss": tuned and tuned.loss,
             "training": tuned and {key: tuned.record[key] for key in _TOLD},
             "unmeasured": context.positions_N[unseen_M].tolist(),
         }
+
+    def _draw(self, context: Context, rows: int) -> tuple[Iterator[Step], np.ndarray]:
+        """So many rows at random; and positions of those passed over, which the base cannot see."""
+        order, drawn, unseen = uniform(len(context.pool), context.seed), list[Step](), list[int]()
+        while chunk := list(islice(order, rows - len(drawn))):
+            at_M = np.sort([step.pick for step in chunk])
+            seen_M = self._seen(context.meter, context.meter.narrow(context.pool, at_M))
+            unseen += at_M[~seen_M].tolist()
+            drawn += [step for step in chunk if step.pick not in unseen]
+        return context.user_rows(drawn), np.array(sorted(unseen), dtype=np.int64)
+
+    def _seen(self, meter: Meter, rows: Pool) -> np.ndarray:
+        """(M,) which rows the rounds will be able to look at, as far as the base can tell."""
+        meter.prepare(rows, wants_of([_BASE_VIEW, self._look]))
+        if getattr(self._look, "fitted", False):  # on the pool, and not on a few of its rows
+            made = [meter.measured(rows, want) for want in self._look.wants]
+        else:
+            dimensions = 2 if self.score is None else 1
+            made = [aligned(self._look, self._look(rows, meter), rows, dimensions=dimensions)]
+        finite = [np.isfinite(each.reshape(len(rows), -1)).all(axis=1) for each in made]
+        seen_M: np.ndarray = np.stack(finite).min(axis=0)
+        return seen_M
 
     def _offer(
         self, context: Context, meter: Meter, taken: list[int]
@@ -153,7 +177,10 @@ class DiverseEvol:
         rest_M = np.setdiff1d(np.arange(len(context.pool)), taken)
         names_N = context.positions_N
         if self.score is not None:
-            values_N = np.array(self.score(context.pool, meter), dtype=np.float64)
+            made_N = aligned(
+                self.score, self.score(context.pool, meter), context.pool, dimensions=1
+            )
+            values_N = made_N.astype(np.float64)
             _check_seen(np.isfinite(values_N[taken]))
             steps = band(values_N[rest_M], getattr(self.score, "takes", "top"), self.score.name)
             named = (step._replace(pick=int(names_N[rest_M[step.pick]])) for step in steps)
@@ -171,40 +198,81 @@ class DiverseEvol:
         )
         return steps, np.flatnonzero(~seen_N)
 
-    def _quotas(self, context: Context) -> Iterator[tuple[int, Quota]]:
-        """The rounds' numbers and quotas: 0 is the first draw; with chosen rows only 1."""
+    def _due(self, context: Context, taken: list[int]) -> Iterator[tuple[int, Quota]]:
+        """The rounds that can take a row, given those `taken` until then, which the caller adds to.
+
+        0 is the first draw; with chosen rows there is only round 1.
+        """
+        lengths_N, number = context.meter.rendered(context.pool).lengths_N, 0
+        if context.chosen is not None:
+            number = 1
+        for quota in self._quotas(context, lambda: float(lengths_N[taken].sum())):
+            if taken:
+                left_M = np.delete(lengths_N, taken)
+                least = lengths_N[taken].sum() + left_M.min() if len(left_M) else np.inf
+                if not len(left_M) or least > quota.budget:
+                    return
+                if least > quota.tokens:
+                    continue
+            yield number, quota
+            number += 1
+
+    def _quotas(
+        self, context: Context, drawn: Callable[[], float] | None = None
+    ) -> Iterator[Quota]:
+        """One for the first draw, if there is one, and one a round."""
         rows = context.rows
         tokens = context.budget.amount if rows is None else np.inf
         if context.chosen is not None:
-            return iter([(1, Quota(rows, tokens))])
-        mean = float(context.meter.rendered(context.pool).lengths_N.mean())
-        shares = quotas(
+            return iter([Quota(rows, tokens, tokens)])
+        return quotas(
             rows,
             tokens,
             initial=self.initial,
             per_round=self.per_round,
             rounds=self.rounds,
-            mean_tokens=mean,
+            mean_tokens=float(context.meter.rendered(context.pool).lengths_N.mean()),
+            drawn=drawn,
         )
-        return enumerate(shares)
 
     @property
     def _look(self) -> View | Score:
         """What every round asks of its model."""
         return self.view if self.score is None else self.score
 
+    @property
+    def _unseen(self) -> str:
+        """Why a row that the model cannot see is not offered."""
+        if self.score is None:
+            return unseen_by(self.view)
+        return f"{self.score.name} is not a number to rank by"
+
     def _models(self, context: Context) -> Evolving:
-        given = {} if self.epochs is None else {"num_train_epochs": self.epochs}
         return Evolving(
             # Without a folder a plan can be made, but no round.
             context.folder / "rounds" if context.work else Path(),
             context.meter,
-            context.recipe.with_(**given),
+            context.recipe if context.chosen is not None else own_recipe(context, self.epochs),
             context.seed,
             self.refresh,
             self.restart,
             self.keep_models,
         )
+
+
+def _refuse(context: Context, first: Step | None) -> None:
+    """Say of a budget that lets in no row at all what any method's budget says."""
+    lengths_N, rows = context.meter.rendered(context.pool).lengths_N, len(context.pool)
+    offered = [] if first is None else [first]
+    spend(offered, context.budget, pool_rows=rows, available=rows, tokens_N=lengths_N)
+
+
+def _diversity(context: Context, taken: list[int]) -> dict[str, float | None]:
+    """How spread out these rows are, in the given model's view."""
+    rows = context.meter.narrow(context.pool, np.array(taken, dtype=np.int64))
+    seen_MD = _BASE_VIEW(rows, context.meter)
+    apart = nearest_distance(seen_MD) if len(seen_MD) > 1 else None
+    return {"vendi": vendi(seen_MD), "mean_nearest_distance": apart}
 
 
 def _check_seen(seen_M: np.ndarray) -> None:

@@ -17,7 +17,8 @@ from modicum.context import Context
 from modicum.errors import OptionError
 from modicum.measure import Want
 from modicum.models import Model, find_model
-from modicum.plan import Work, passes
+from modicum.plan import Work, own_recipe, passes, training
+from modicum.pool import Pool
 from modicum.render import template_fingerprint
 from modicum.scores.loss import Loss
 from modicum.selection import Budget, Step
@@ -50,13 +51,15 @@ class _Learnability:
     wants: ClassVar[tuple[Want, ...]] = _LOSS.wants
 
     def __post_init__(self) -> None:
-        if self._share.unit != "percent":
+        if not self.reference_share.endswith("%"):
             raise OptionError(f"reference_share={self.reference_share}: give a share, as 25%")
         if self.folds < 1:
             raise OptionError(f"folds={self.folds}; at least 1 is needed")
-        if self.reference is not None and (self.folds > 1 or self._share.amount != 100):
+        how = (self.folds > 1, self._share.amount != 100, self.epochs is not None)
+        if self.reference is not None and any(how):
             raise OptionError(
-                f"reference={self.reference} is tuned already: leave folds and reference_share out"
+                f"reference={self.reference} is tuned already: leave folds, reference_share and "
+                "epochs out"
             )
 
     @property
@@ -65,22 +68,26 @@ class _Learnability:
 
     def plan(self, context: Context) -> list[Work]:
         """What is sent through the base and the references."""
-        once = passes(context, list(_LOSS.wants))
+        rendered = context.meter.rendered(context.pool)
+        once = passes(rendered, _LOSS.wants)
         if self.reference is not None:
+            _same_tokens(self, context)
             return [*once, *once]
-        works, lengths_N = list(once), context.meter.rendered(context.pool).lengths_N
-        epochs = _epochs(self, context)
-        for judged_M, tuned_M in self._parts(context):
-            tokens = round(epochs * int(lengths_N[tuned_M].sum()))
-            works.append(Work("train", round(epochs * len(tuned_M)), tokens))
-            works.append(Work("measure", len(judged_M), int(lengths_N[judged_M].sum())))
+        works, recipe = list(once), own_recipe(context, self.epochs)
+        for judged_M, tuned_M in self._parts(context.pool, context.seed):
+            tokens = int(rendered.lengths_N[tuned_M].sum())
+            works.append(training(context, recipe, len(tuned_M), tokens))
+            works += passes(rendered.take(judged_M), _LOSS.wants)
         return works
 
     def _losses(self, context: Context) -> tuple[np.ndarray, np.ndarray]:
         """(N,) float64 each: losses under the base and under a reference, of the same tokens."""
         before_N = context.values(_LOSS).astype(np.float64)
         if self.reference is not None:
-            after_N = _LOSS(context.pool, context.meter.through(_same_tokens(self, context)))
+            reference = _same_tokens(self, context)
+            context.meter.model.release()
+            after_N = _LOSS(context.pool, context.meter.through(reference))
+            reference.release()
             context.notes.append("whether the reference was tuned on these rows is not known")
         else:
             after_N = self._cross_fit(context)
@@ -91,22 +98,23 @@ class _Learnability:
         """Each fold's losses under a model tuned on rows of the others; one fold: of all rows."""
         meter, pool = context.meter, context.pool
         after_N = np.full(len(pool), np.nan, dtype=np.float32)
-        seen = 0
-        given = {} if self.epochs is None else {"num_train_epochs": self.epochs}
-        for fold, (judged_M, tuned_M) in enumerate(self._parts(context), 1):
+        seen, recipe = 0, own_recipe(context, self.epochs)
+        for fold, (judged_M, tuned_M) in enumerate(self._parts(pool, context.seed), 1):
             name = "reference" if self.folds == 1 else f"reference-{fold}"
             tuned = tune(
                 meter.rendered(pool).take(tuned_M),
                 meter.model,
                 context.folder / name,
-                context.recipe.with_(**given),
+                recipe,
                 seed=context.seed,
                 ledger=meter.ledger,
                 what=f"{name}: training on {len(tuned_M)} rows",
             )
             judge = meter.through(tuned.model(meter.model))
             after_N[judged_M] = _LOSS(meter.narrow(pool, judged_M), judge)
-            seen += len(np.intersect1d(judged_M, tuned_M))
+            judge.model.release()
+            learned = {pool.digests[i] for i in tuned_M}
+            seen += sum(pool.digests[i] in learned for i in judged_M)
             if self.folds > 1:
                 context.leftovers.append(context.folder / name)
         if seen:
@@ -116,20 +124,26 @@ class _Learnability:
             )
         return after_N
 
-    def _parts(self, context: Context) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each fold the rows it judges, and those its reference is tuned on, ascending."""
-        rows = len(context.pool)
-        if rows < self.folds:
-            raise OptionError(f"folds={self.folds} of {rows} rows; use fewer")
-        order_N = np.random.default_rng(context.seed).permutation(rows)
+    def _parts(self, pool: Pool, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each fold the rows it judges, and those its reference is tuned on, ascending.
+
+        Rows that say the same are in one fold, or a reference would judge what it has seen.
+        """
+        rows, rng = len(pool), np.random.default_rng(seed)
         size = self._share.rows(rows) or rows
         if self.folds == 1:
-            return [(np.arange(rows), np.sort(order_N[:size]))]
-        parts = []
+            return [(np.arange(rows), np.sort(rng.permutation(rows)[:size]))]
+        first = {content: i for i, content in reversed(list(enumerate(pool.digests)))}
+        firsts_N = [first[content] for content in pool.digests]
+        different, kind_N = np.unique(firsts_N, return_inverse=True)
+        if len(different) < self.folds:
+            raise OptionError(f"folds={self.folds} of {len(different)} different rows; use fewer")
+        place_N = np.argsort(rng.permutation(len(different)))[kind_N]
+        order_N, parts = np.argsort(place_N, kind="stable"), []
         for fold in range(self.folds):
-            judged_M = np.sort(order_N[fold :: self.folds])
-            others_M = order_N[~np.isin(order_N, judged_M)]
-            parts.append((judged_M, np.sort(others_M[:size])))
+            judged_N = place_N % self.folds == fold
+            others_M = order_N[~judged_N[order_N]]
+            parts.append((np.flatnonzero(judged_N), np.sort(others_M[:size])))
         return parts
 
 
@@ -149,7 +163,8 @@ class Lobass(_Learnability):
 
     def __call__(self, context: Context) -> Iterator[Step]:
         before_N, after_N = self._losses(context)
-        gain_N = (before_N - after_N) / np.maximum(before_N, SMALLEST)
+        fall_N = before_N - after_N
+        gain_N = np.divide(fall_N, before_N, out=fall_N.copy(), where=before_N > 0)
         return _ranked(context, self.name, gain_N, before_N, after_N, before_N >= SMALLEST)
 
 
@@ -215,7 +230,3 @@ def _same_tokens(part: _Learnability, context: Context) -> Model:
             "their losses would be of different tokens; tune the base itself (modicum train)"
         )
     return found
-
-
-def _epochs(part: _Learnability, context: Context) -> float:
-    return context.recipe.epochs() if part.epochs is None else part.epochs

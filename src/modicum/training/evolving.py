@@ -55,11 +55,14 @@ class Evolving:
         current = Tuned(place, {}).model(base)
         return self.base.through(current, Store(place / MEASURED)), tuned
 
-    def tidy(self, number: int) -> Path:
-        """Remove what no later round needs; give the folder that the very end makes useless."""
+    def tidy(self, number: int) -> None:
+        """Remove what no round after this one needs."""
         for earlier in range(1, self.tuned_in(number)):
             place = self._place(earlier)
             shutil.rmtree(place / MEASURED if self.keep_models == "all" else place, True)
+
+    def leftover(self, number: int) -> Path:
+        """What stays after a round for the next one: of no use once there is none."""
         return self._place(self.tuned_in(number)) / MEASURED
 
     def _place(self, number: int) -> Path:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modicum.training.trainer import Trainer
 
 _CURVE = ("step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
-_PACKAGES = ("accelerate", "peft", "trl")
+PACKAGES = ("accelerate", "peft", "trl")
 _SECRET = "token"  # hub_token and its kin are never written
 
 
@@ -63,7 +63,7 @@ def history(trainer: Trainer, rendered: Rendered, seconds: dict[str, float]) -> 
         "loss_curve": curve,
         "seconds": {key: round(took, 2) for key, took in seconds.items()}
         | {"train": round(seen["seconds"], 2)},
-        "versions": versions(_PACKAGES),
+        "versions": versions(PACKAGES),
     }
 
 

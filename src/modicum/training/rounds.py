@@ -27,7 +27,8 @@ class Rounds:
     def once(self, number: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The facts of a round: those on disk, or else made now and written durably.
 
-        The ledger is charged for a round either way, by whatever process it was made.
+        The ledger is charged either way for what was measured and trained in a round, by whatever
+        process; the seconds of selecting itself stay with the process that spent them.
         """
         path = self.folder / f"{number}.json"
         if path.exists():
