@@ -23,9 +23,9 @@ from scipy.stats import spearmanr
 from modicum import Pool, find_model
 from modicum.forward import (
     Batch,
+    answer_means,
     answers_alone,
     forward_hidden,
-    forward_losses,
     make_ready,
     start_token,
 )
@@ -63,7 +63,8 @@ def losses(network: Any, rendered: Rendered, batches: Iterator[np.ndarray]) -> n
     loss_N = np.full(len(rendered), np.nan)
     for rows_B in batches:
         batch = Batch.of(rendered, rows_B)
-        loss_N[rows_B] = forward_losses(network, forward_hidden(network, batch, [-1])[-1], batch)
+        hidden_BTD = forward_hidden(network, batch, [-1])[-1]
+        loss_N[rows_B] = answer_means(network, hidden_BTD, batch, ["loss"])["loss"]
     return loss_N
 
 

@@ -348,3 +348,13 @@ def test_a_manifest_shows_predicted_beside_actual_and_the_two_ratios(
     ratio = told["cost"]["selection_to_tuning"]["compute"]
     assert ratio == pytest.approx(compute / (9 * subset), abs=1e-4)
     assert np.isfinite(list(told["cost"]["selection_and_tuning_to_whole"].values())).all()
+
+
+def test_a_plan_that_needs_no_model_is_foretold_without_reading_one(question) -> None:
+    asked = question("random")
+    model = asked.context.meter.model
+    model.release()
+    foretold = asked.predict()
+    assert foretold["seconds"]["total"] == 0
+    assert foretold["calibration"]["forward_tokens_per_second"] is None
+    assert "network" not in vars(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import tempfile
@@ -33,7 +34,7 @@ _TOLD = ("stage", "rows", "tokens", "loads")
 class Rates:
     """What this machine did on the user's own rows."""
 
-    forward_tokens_per_second: float
+    forward_tokens_per_second: float | None  # None: nothing is to be measured
     load_seconds: float  # to read the model
     trained_tokens_per_second: float | None  # None: nothing is to be trained
     tuning_seconds: float  # to set up a tuning and save its model
@@ -42,9 +43,10 @@ class Rates:
     def seconds(self, work: Work) -> float:
         """What this work will take."""
         if work.stage == "measure":
-            return work.loads * self.load_seconds + work.tokens / self.forward_tokens_per_second
-        assert self.trained_tokens_per_second is not None
-        return self.tuning_seconds + work.tokens / self.trained_tokens_per_second
+            fixed, rate = work.loads * self.load_seconds, self.forward_tokens_per_second
+        else:
+            fixed, rate = self.tuning_seconds, self.trained_tokens_per_second
+        return fixed + work.tokens / (rate or math.inf)
 
 
 def calibrate(
@@ -59,11 +61,12 @@ def calibrate(
 
     Nothing of it is kept. A single step of training may take longer than the time given.
     """
-    trains = any(work.stage == "train" for work in works)
+    stages = {work.stage for work in works}
+    load, forward, tuning, trained = 0.0, None, 0.0, None
     with tempfile.TemporaryDirectory(prefix="modicum-") as folder:
-        load, forward = _forward_rate(rendered, model, wants, Path(folder), 0.4 * seconds)
-        tuning, trained = 0.0, None
-        if trains:
+        if "measure" in stages:
+            load, forward = _forward_rate(rendered, model, wants, Path(folder), 0.4 * seconds)
+        if "train" in stages:
             from modicum.training.rehearsal import rehearse
 
             tuning, trained = rehearse(rendered, model, Path(folder), recipe, 0.6 * seconds)

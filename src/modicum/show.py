@@ -79,11 +79,12 @@ def plan(found: dict[str, Any]) -> None:
         table.add_row(work["stage"], f"{work['rows']:,}", f"{work['tokens']:,}")
     out.print(table)
     rates, seconds = found["calibration"], found["seconds"]
-    trained = rates["trained_tokens_per_second"]
-    out.print(
-        f"{rates['forward_tokens_per_second']:,.0f} tokens/s forward"
-        + (f", {trained:,.0f} tokens/s trained" if trained else "")
-    )
+    told = {
+        "forward": rates["forward_tokens_per_second"],
+        "trained": rates["trained_tokens_per_second"],
+    }
+    if speeds := [f"{rate:,.0f} tokens/s {how}" for how, rate in told.items() if rate]:
+        out.print(", ".join(speeds))
     out.print(
         f"about {seconds['total']:,.0f} s: {seconds['measure']:,.0f} measuring, "
         f"{seconds['train']:,.0f} training"
