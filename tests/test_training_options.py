@@ -52,7 +52,8 @@ def test_without_packs_the_batch_is_as_large_as_that_of_trl() -> None:
 
 
 def test_no_row_is_cut() -> None:
-    assert settings(longest=3000).max_length == 3000
+    assert settings(longest=3000).max_length == 1024  # it is a pack of its own
+    assert settings("packing=false", longest=3000).max_length == 3000
     assert settings("max_length=3000", longest=3000).max_length == 3000
     with pytest.raises(OptionError, match=r"max_length=2999 .* 3000 tokens: .*--max-tokens 2999"):
         settings("max_length=2999", longest=3000)

@@ -15,7 +15,7 @@ from modicum.errors import InputError, OptionError, TrainingError
 from modicum.measure import Loss
 from modicum.render import ANSWER, TEMPLATE, USER, Rendered
 from modicum.training import Recipe, tune
-from modicum.training.rows import IGNORED, check_arrived, dataset, learned_tokens
+from modicum.training.rows import IGNORED, check_arrived, dataset, learned_tokens, packed
 from modicum.training.tune import start
 
 PACKED: dict[str, Any] = {"max_length": 1024}  # all rows of the small pool in one pack
@@ -217,3 +217,14 @@ def test_the_mask_that_trains_is_the_mask_that_scores(
     assert first["loss"] == pytest.approx(mean, abs=1e-5)
     assert tuned.record["tokens_seen"] == len(rendered.ids)
     assert tuned.record["answer_tokens_seen"] == learned_tokens(rendered).sum()
+
+
+def test_a_row_longer_than_a_pack_is_a_pack_of_its_own_and_makes_no_other_longer(rendered) -> None:
+    rows, longest = dataset(rendered), int(rendered.lengths_N.max())
+    for length in (longest - 1, longest, 1):
+        packs = packed(rows, length)
+        check_arrived(packs, rendered)
+        sizes = [(len(pack["input_ids"]), pack["seq_lengths"]) for pack in packs]
+        assert all(size <= length or len(parts) == 1 for size, parts in sizes)
+        arrived = sorted(n for _, parts in sizes for n in parts)
+        assert arrived == sorted(rendered.lengths_N.tolist())

@@ -11,7 +11,7 @@ import numpy as np
 from modicum.errors import OptionError
 from modicum.forward import answers_alone
 from modicum.measure import Loss, Want
-from modicum.training.options import SHORTEST_PACK, Recipe
+from modicum.training.options import PACK, Recipe
 
 if TYPE_CHECKING:
     from modicum.context import Context
@@ -79,7 +79,7 @@ def epochs_of(recipe: Recipe, rows: float, tokens: float, longest: int) -> float
         return recipe.epochs()
     if packs := str(recipe.given.get("packing", True)).lower() in ("true", "yes", "1", "t", "y"):
         # Packs are filled nearly to the brim.
-        batches = tokens / _number(recipe, "max_length", max(SHORTEST_PACK, longest))
+        batches = tokens / _number(recipe, "max_length", PACK)
     else:
         batches = rows
     size = _number(recipe, "per_device_train_batch_size", 1 if packs else _PACKS)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EPOCHS = 3  # as DiverseEvol (arXiv 2311.08182)
 WARM_UP = 0.03  # of the steps
 _YES = ("yes", "true", "t", "y", "1")
-SHORTEST_PACK = 1024  # tokens; TRL's own length
+PACK = 1024  # tokens; TRL's own length
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ class Recipe:
         from trl.trainer.sft_config import SFTConfig
 
         options = _ours(given, lora=self.lora, bfloat16=bfloat16, longest=longest, cpu=cpu) | given
-        _check_length(options, longest)
+        if "max_length" in given:
+            _check_length(options, longest)
         options |= {"output_dir": str(folder), "seed": seed, "data_seed": seed}
         try:
             return SFTConfig(**options)
@@ -185,7 +186,8 @@ def _ours(
     kinds = {f.name: f.type for f in fields(SFTConfig)}
     ours: dict[str, Any] = {
         "packing": True,  # instruction rows are short and uneven: batches would be mostly padding
-        "max_length": max(SHORTEST_PACK, longest),  # so that no answer is cut
+        # A longer row is a pack of its own; without packs, no row is to be cut.
+        "max_length": PACK if given.get("packing", True) else max(PACK, longest),
         "num_train_epochs": EPOCHS,
         "learning_rate": 2e-4 if lora else 2e-5,  # an adapter starts at 0 and needs ten times more
         "lr_scheduler_type": "cosine",  # this, the warm-up and no decay as DiverseEvol

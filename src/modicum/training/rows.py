@@ -37,6 +37,26 @@ def dataset(rendered: Rendered) -> Dataset:
     return Dataset(InMemoryTable(pa.table(lists)))
 
 
+def packed(rows: Dataset, length: int) -> Dataset:
+    """Rows packed by TRL (best fit decreasing) into `length` tokens; longer ones each by itself.
+
+    TRL alone knows one length. Were it that of the longest row, one long row would make every
+    pack as long, and attention and logits grow with it.
+    """
+    from datasets import concatenate_datasets
+    from trl.data_utils import pack_dataset
+
+    tokens_N = np.array([len(ids) for ids in rows["input_ids"]])
+    short_M, long_M = np.flatnonzero(tokens_N <= length), np.flatnonzero(tokens_N > length)
+    parts = []
+    if len(short_M):
+        parts.append(pack_dataset(rows.select(short_M), length, "bfd"))
+    if len(long_M):
+        alone = rows.select(long_M).add_column("seq_lengths", [[n] for n in tokens_N[long_M]])
+        parts.append(alone.cast(parts[0].features) if parts else alone)
+    return concatenate_datasets(parts)
+
+
 def learned_tokens(rendered: Rendered) -> np.ndarray:
     """(N,) tokens of each row that carry loss: its answer's, but not a row's very first token."""
     learned_N = rendered.answer_lengths_N.copy()
@@ -47,8 +67,8 @@ def learned_tokens(rendered: Rendered) -> np.ndarray:
 
 def check_arrived(prepared: Any, rendered: Rendered) -> None:
     """Refuse what a trainer made of the rows if a row or a token is missing or has been added."""
-    packed = "seq_lengths" in prepared.column_names
-    rows = sum(map(len, prepared["seq_lengths"])) if packed else len(prepared)
+    in_packs = "seq_lengths" in prepared.column_names
+    rows = sum(map(len, prepared["seq_lengths"])) if in_packs else len(prepared)
     arrived = {
         "rows": rows,
         "tokens": sum(map(len, prepared["input_ids"])),

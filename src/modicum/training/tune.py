@@ -31,9 +31,9 @@ from modicum.models import Model, first_line, quiet
 from modicum.progress import progress
 from modicum.render import Rendered
 from modicum.runs import write_json
-from modicum.training.options import WARM_UP, Recipe, needs_trl
+from modicum.training.options import PACK, WARM_UP, Recipe, needs_trl
 from modicum.training.record import history, resolved
-from modicum.training.rows import check_arrived, dataset
+from modicum.training.rows import check_arrived, dataset, packed
 from modicum.training.saving import ASIDE, load, save
 from modicum.training.together import Processes, launched
 
@@ -141,6 +141,9 @@ def start(
         args._n_gpu = min(1, args.n_gpu)  # left to itself it spreads over all, which TRL refuses
     args.logging_nan_inf_filter = False  # it would log the mean so far where the loss is NaN
     rows = dataset(rendered)
+    if args.packing:
+        rows = packed(rows, args.max_length or PACK)
+        args.dataset_kwargs = {"skip_prepare_dataset": True}
     network, adapter = load(model, recipe), recipe.adapter()
     try:
         trainer = Trainer(
