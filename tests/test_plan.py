@@ -132,7 +132,7 @@ def test_rows_are_sent_once_for_all_wants_and_answers_alone_once_more(question: 
     ],
 )
 def test_max_steps_say_how_often_a_row_is_seen(given: dict[str, Any], epochs: float):
-    assert epochs_of(Recipe(given), 90, 9000, longest=200) == pytest.approx(epochs)
+    assert epochs_of(Recipe(given), 90, 9000) == pytest.approx(epochs)
 
 
 def test_a_plan_ends_with_max_steps(question: Any):

@@ -55,8 +55,7 @@ def beside_actual(predicted: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
 
 
 def _epochs(recipe: Recipe, tokens_M: np.ndarray) -> float:
-    longest = int(tokens_M.max(initial=0))
-    return epochs_of(recipe, len(tokens_M), float(tokens_M.sum()), longest)
+    return epochs_of(recipe, len(tokens_M), float(tokens_M.sum()))
 
 
 def _tuning(tokens_M: np.ndarray, recipe: Recipe, ledger: Ledger) -> dict[str, float | None]:

@@ -152,7 +152,6 @@ def run_train(
     dry: bool = False,
 ) -> Done | dict[str, Any]:
     """`modicum train`, in one process or as one of several that train together."""
-    from modicum.output import write_training
     from modicum.tuning import prepare
 
     recipe.check()
@@ -178,11 +177,7 @@ def run_train(
     processes = Processes()
 
     def work(folder: Path) -> None:
-        training = prepared()
-        tuned = training.run(folder)
-        if processes.first:
-            write_training(training, tuned, folder)
-        processes.wait()
+        prepared().finish(folder, processes)
 
     if dry:
         return _plan(prepared().predict(), pool)

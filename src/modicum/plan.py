@@ -62,17 +62,18 @@ def own_recipe(context: Context, epochs: float | None) -> Recipe:
         raise OptionError(f"epochs={epochs}; give a number above 0")
     given = {} if epochs is None else {"num_train_epochs": epochs}
     recipe = context.recipe.with_(**given)
-    recipe.check(_longest(context))
+    lengths_N = context.meter.rendered(context.pool).lengths_N
+    recipe.check(int(np.max(lengths_N, initial=0)))
     return recipe
 
 
-def training(context: Context, recipe: Recipe, rows: float, tokens: float) -> Work:
-    """Tuning on so many rows of the pool, which have so many tokens in all."""
-    times = epochs_of(recipe, rows, tokens, _longest(context))
+def training(recipe: Recipe, rows: float, tokens: float) -> Work:
+    """Tuning on so many rows, which have so many tokens in all."""
+    times = epochs_of(recipe, rows, tokens)
     return Work("train", round(times * rows), round(times * tokens))
 
 
-def epochs_of(recipe: Recipe, rows: float, tokens: float, longest: int) -> float:
+def epochs_of(recipe: Recipe, rows: float, tokens: float) -> float:
     """How often each row is trained on; with `max_steps`, as often as that many steps reach."""
     steps = _number(recipe, "max_steps", 0)
     if steps <= 0:
@@ -91,7 +92,3 @@ def _number(recipe: Recipe, option: str, default: float) -> float:
     """An option that `Recipe.check` let pass: a number, text of one, or none."""
     given = recipe.given.get(option)
     return default if given is None or str(given).lower() == "none" else float(given)
-
-
-def _longest(context: Context) -> int:
-    return int(np.max(context.meter.rendered(context.pool).lengths_N, initial=0))

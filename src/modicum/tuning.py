@@ -14,7 +14,7 @@ from modicum.estimate import calibrate, predict
 from modicum.meter import Meter
 from modicum.models import Model, Precision
 from modicum.output import write_training
-from modicum.plan import Work, epochs_of
+from modicum.plan import training
 from modicum.pool import Pool
 from modicum.runs import give_up, open_run
 from modicum.training import Recipe, Tuned, tune
@@ -45,30 +45,32 @@ class Training:
             ledger=self.meter.ledger,
         )
 
+    def finish(self, folder: Path, processes: Processes) -> Tuned:
+        """Tune with all processes; the first writes the manifest, last of all."""
+        tuned = self.run(folder)
+        if processes.first:
+            write_training(self, tuned, folder)
+        processes.wait()
+        return tuned
+
     def leave(self, folder: Path) -> Tuned:
-        """Tune in a folder of this training's own, and write the manifest last."""
+        """Tune in a folder of this training's own, unless that was done before."""
         processes = Processes()
         rendered = self.meter.rendered(self.rows)
         command = {"from": "train"}
         command["made_from"] = made_from(rendered, self.meter.model, self.recipe, self.seed)
         again = processes.told(open_run(folder, command) if processes.first else False)
         try:
-            tuned = self.run(folder)
+            return self.run(folder) if again else self.finish(folder, processes)
         except ModicumError:
             if processes.first:
                 give_up(folder)
             raise
-        if processes.first and not again:
-            write_training(self, tuned, folder)
-        processes.wait()
-        return tuned
 
     def predict(self) -> dict[str, Any]:
         """Seconds, tokens, disk and memory, after a short calibration."""
         rendered, model = self.meter.rendered(self.rows), self.meter.model
-        rows, tokens = len(rendered), len(rendered.ids)
-        epochs = epochs_of(self.recipe, rows, tokens, int(rendered.lengths_N.max()))
-        work = Work("train", round(rows * epochs), round(tokens * epochs))
+        work = training(self.recipe, len(rendered), len(rendered.ids))
         rates = calibrate(rendered, model, [work], [], self.recipe)
         return predict([work], rates, model, keeps_all=True)
 

@@ -109,7 +109,7 @@ class DiverseEvol:
             if new < shortest and quota.rows is None:
                 continue
             if number and number == models.tuned_in(number):
-                works += [training(context, models.recipe, taken, taken * mean), *look]
+                works += [training(models.recipe, taken, taken * mean), *look]
             parts = [_BASE_VIEW] if number else [_BASE_VIEW, self._look]
             works += scaled(passes(rendered, wants_of(parts)), new / rows)
             taken, number = taken + new, number + 1

@@ -76,7 +76,7 @@ class _Learnability:
         works, recipe = list(once), own_recipe(context, self.epochs)
         for judged_M, tuned_M in self._parts(context.pool, context.seed):
             tokens = int(rendered.lengths_N[tuned_M].sum())
-            works.append(training(context, recipe, len(tuned_M), tokens))
+            works.append(training(recipe, len(tuned_M), tokens))
             works += passes(rendered.take(judged_M), _LOSS.wants)
         return works
 
