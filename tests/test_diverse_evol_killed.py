@@ -23,7 +23,8 @@ from diverse_evol_rounds import (
 from modicum.choose import Selection, select
 from modicum.context import Context
 from modicum.errors import RunError, TrainingError
-from modicum.jobs import Reading, run_select
+from modicum.jobs.reading import Reading
+from modicum.jobs.select import run_select
 from modicum.models import Model
 from modicum.pool import Pool
 from modicum.training import Recipe

@@ -15,7 +15,7 @@ from modicum.errors import ModicumError, OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modicum.jobs import Done
+    from modicum.jobs.folders import Done
     from modicum.models import Model
 
 TOO_LONG = ("drop", "truncate-prompt", "error")
@@ -129,7 +129,8 @@ def select_command(
 ) -> None:
     """Pick rows of a pool by a method, within a budget."""
     from modicum import show
-    from modicum.jobs import Reading, run_select
+    from modicum.jobs.reading import Reading
+    from modicum.jobs.select import run_select
     from modicum.training.options import Recipe
 
     done = run_select(
@@ -171,7 +172,8 @@ def score_command(
 ) -> None:
     """Measure every row, and write rows.parquet."""
     from modicum import show
-    from modicum.jobs import Reading, run_score
+    from modicum.jobs.reading import Reading
+    from modicum.jobs.score import run_score
 
     done = run_score(
         Reading(tuple(pool), format, _pairs("--fields", fields), skip_bad),
@@ -204,7 +206,8 @@ def train_command(
 ) -> None:
     """Tune a model on rows, on the tokens that are scored."""
     from modicum import show
-    from modicum.jobs import Reading, run_train
+    from modicum.jobs.reading import Reading
+    from modicum.jobs.train import run_train
     from modicum.training.options import Recipe
     from modicum.training.together import Processes
 
@@ -233,9 +236,10 @@ def check_command(
 ) -> None:
     """Say what is in a pool: formats, tokens, duplicates, bad rows."""
     from modicum import show
-    from modicum.jobs import Reading, check
+    from modicum.jobs.check import run_check
+    from modicum.jobs.reading import Reading
 
-    report = check(
+    report = run_check(
         Reading(tuple(pool), format, _pairs("--fields", fields)), _model(model), max_tokens
     )
     _print(report.to_json()) if as_json else show.report(report)

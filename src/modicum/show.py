@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from modicum.jobs import Done
+from modicum.jobs.folders import Done
 
 _PICKS_SHOWN = 5
 _WIDE = 100  # where output is not a terminal, lines are not folded to 80

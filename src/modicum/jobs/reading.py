@@ -1,0 +1,46 @@
+"""Which inputs a command reads, and what is done about bad rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from modicum.errors import InputError
+from modicum.pool import Pool
+
+_SHOWN = 3  # bad rows named in an error
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which inputs, and how they are to be understood."""
+
+    paths: tuple[str, ...]
+    format: str | None = None
+    fields: Mapping[str, str] | None = None
+    skip_bad: bool = False
+    answers: bool = True  # False: questions alone will do
+
+    def read(self) -> Pool:
+        """The pool. Bad rows are refused, or with `skip_bad` left in `Pool.rejected`."""
+        from modicum.readers import read
+
+        pool = read(self.paths, format=self.format, fields=self.fields, answers=self.answers)
+        bad = len(pool.rejected)
+        if not len(pool):
+            raise InputError(f"none of the {bad:,} rows can be used; the first: {pool.rejected[0]}")
+        if bad and not self.skip_bad:
+            shown = "; ".join(str(row) for row in pool.rejected[:_SHOWN])
+            more = f"; and {bad - _SHOWN:,} more" if bad > _SHOWN else ""
+            raise InputError(
+                f"{bad:,} of {len(pool) + bad:,} rows cannot be used: {shown}{more}. "
+                "`modicum check` counts them by reason; --skip-bad sets them aside"
+            )
+        return pool
+
+
+def read_other(paths: Sequence[str], reading: Reading, answers: bool = True) -> Pool | None:
+    """Rows beside the pool. They may lie in another format, so only `skip_bad` holds for both."""
+    if not paths:
+        return None
+    return Reading(tuple(paths), skip_bad=reading.skip_bad, answers=answers).read()

@@ -1,0 +1,40 @@
+"""`modicum score`: from files to a folder with a number for every row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modicum.jobs.folders import Done, once, shared, stem
+from modicum.jobs.reading import Reading
+
+if TYPE_CHECKING:
+    from modicum.models import Model
+
+
+def run_score(
+    reading: Reading,
+    out: Path | None,
+    *,
+    scores: tuple[str, ...],
+    model: Model,
+    too_long: Any,
+    max_tokens: int | None,
+) -> Done:
+    """`modicum score`."""
+    from modicum.output import write_scores
+    from modicum.scoring import score, scorers
+
+    scorers(scores)
+    pool = reading.read()
+    command = {
+        "command": "score",
+        "scores": list(scores),
+        **shared(reading, pool, model, too_long, max_tokens),
+    }
+
+    def work(folder: Path) -> None:
+        scored = score(pool, scores, model, too_long=too_long, max_tokens=max_tokens)
+        write_scores(scored, folder, command)
+
+    return once(out, command, f"{stem(pool)}-scores", work)
