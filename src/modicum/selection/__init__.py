@@ -10,6 +10,7 @@ for every selector.
 Numbers in, numbers out: nothing here opens a file or loads a model.
 """
 
+from modicum.selection.apportion import apportion
 from modicum.selection.budget import Budget, Step, spend
 from modicum.selection.clusters import Clusters, Near, by_quota, kmeans, near
 from modicum.selection.diversity import nearest_distance, vendi
@@ -17,6 +18,7 @@ from modicum.selection.kcenter import kcenter
 from modicum.selection.nearest import near_target
 from modicum.selection.ranking import balanced, band, uniform
 from modicum.selection.threshold import apart
+from modicum.selection.transport import pairwise, wasserstein
 
 __all__ = [
     "Budget",
@@ -24,6 +26,7 @@ __all__ = [
     "Near",
     "Step",
     "apart",
+    "apportion",
     "balanced",
     "band",
     "by_quota",
@@ -32,7 +35,9 @@ __all__ = [
     "near",
     "near_target",
     "nearest_distance",
+    "pairwise",
     "spend",
     "uniform",
     "vendi",
+    "wasserstein",
 ]

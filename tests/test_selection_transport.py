@@ -1,0 +1,119 @@
+"""The Wasserstein distance: by hand, by its laws, and how well samples tell it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from modicum.errors import AlignmentError, InputError, OptionError
+from modicum.selection.transport import pairwise, wasserstein
+
+EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
+
+
+def around(angle: float, rows: int, seed: int) -> np.ndarray:
+    """Points scattered round an angle of the unit circle's first two dimensions, in 8."""
+    chance = np.random.default_rng(seed)
+    centre = np.array([np.cos(angle), np.sin(angle), *[0.0] * 6])
+    return centre + 0.2 * chance.normal(size=(rows, 8))
+
+
+def test_one_point_is_its_cosine_distance_away() -> None:
+    assert wasserstein(np.array([EAST]), np.array([NORTH])) == pytest.approx(1.0)
+    assert wasserstein(np.array([EAST]), np.array([WEST])) == pytest.approx(2.0)
+    assert wasserstein(np.array([EAST]), np.array([[7.0, 0.0]])) == pytest.approx(0.0)
+
+
+def test_a_set_shifted_by_a_quarter_turn_is_one_away() -> None:
+    # East → north and north → west cost 1 each; straight across would cost 0 and 2.
+    shifted = wasserstein(np.array([EAST, NORTH]), np.array([NORTH, WEST]))
+    assert shifted == pytest.approx(1.0)
+
+
+def test_masses_say_how_much_has_to_move() -> None:
+    both = np.array([EAST, NORTH])
+    # From (3/4, 1/4) to (1/4, 3/4): one half moves by 1.
+    moved = wasserstein(both, both, np.array([3, 1]), np.array([1, 3]))
+    assert moved == pytest.approx(0.5)
+
+
+def test_sets_of_different_sizes_are_compared_whole() -> None:
+    assert wasserstein(np.array([EAST]), np.array([EAST, NORTH])) == pytest.approx(0.5)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_it_is_the_best_assignment_symmetric_and_zero_to_itself(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    one, other = chance.normal(size=(2, 6, 3))
+    unit_one, unit_other = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (one, other))
+    cost = 1 - unit_one @ unit_other.T
+    best = cost[linear_sum_assignment(cost)].mean()
+    assert wasserstein(one, other) == pytest.approx(best, abs=1e-9)
+    assert wasserstein(other, one) == pytest.approx(best, abs=1e-9)
+    assert wasserstein(one, one) == pytest.approx(0, abs=1e-9)
+
+
+def test_equal_sizes_are_compared_exactly() -> None:
+    new, near, far = around(0, 50, 1), around(0.3, 50, 2), around(1.5, 50, 3)
+    found = pairwise([near, far, new])
+    assert (found.support, found.draws, found.error_JJ.max()) == (50, 1, 0.0)
+    expected = [wasserstein(near, new), wasserstein(far, new), 0.0]
+    assert found.value_JJ[:, 2].tolist() == pytest.approx(expected)
+    assert (found.value_JJ == found.value_JJ.T).all()
+
+
+def test_unequal_sizes_are_compared_at_the_smallest() -> None:
+    """A set of 20 seems farther than a set of 200 of the same make, unless both are 20."""
+    new, large, small = around(0, 200, 1), around(0.5, 200, 2), around(0.5, 20, 2)
+    biased = wasserstein(small, new) - wasserstein(large, new)
+    alike = pairwise([large, small, new], draws=40)
+    assert alike.support == 20
+    assert abs(alike.value_JJ[1, 2] - alike.value_JJ[0, 2]) < biased
+
+
+@pytest.mark.parametrize(("limit", "worst"), [(100, 0.25), (200, 0.1)])
+def test_samples_miss_the_exact_distance_by_little_and_keep_the_order(
+    limit: int, worst: float
+) -> None:
+    """Their mean lies above the exact value (it is biased by size), most where that is small."""
+    sets = [around(0, 400, 0), *(around(angle, 400, 9) for angle in (0.4, 0.8, 1.2, 1.6))]
+    exact = np.array([wasserstein(other, sets[0]) for other in sets[1:]])
+    sampled = pairwise(sets, limit=limit)
+    off = sampled.value_JJ[0, 1:] / exact - 1
+    assert ((off > -0.02) & (off < worst)).all()
+    assert np.argsort(sampled.value_JJ[0, 1:]).tolist() == np.argsort(exact).tolist()
+    assert ((sampled.error_JJ[0, 1:] > 0) & (sampled.error_JJ[0, 1:] < 0.05 * exact)).all()
+
+
+def test_the_same_seed_draws_the_same() -> None:
+    sets = [around(0, 60, 1), around(0.5, 30, 2)]
+    first = pairwise(sets, seed=3).value_JJ
+    assert (pairwise(sets, seed=3).value_JJ == first).all()
+    assert (pairwise(sets, seed=4).value_JJ != first).any()
+
+
+def test_a_vector_that_is_not_finite_is_in_no_sample() -> None:
+    new, old = around(0, 10, 1), around(0.5, 11, 2)
+    old[4] = np.nan
+    found = pairwise([old, new])
+    assert (found.support, found.draws) == (10, 1)
+    assert np.isfinite(found.value_JJ).all()
+
+
+def test_what_is_kept_is_json() -> None:
+    told = pairwise([np.eye(2), np.eye(2)[::-1]]).to_json()
+    assert told["how"] == "exact"
+    assert told["matrix"] == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_mistakes_are_refused() -> None:
+    with pytest.raises(InputError, match="set 0 has no vector that is finite"):
+        pairwise([np.full((3, 2), np.nan), np.eye(2)])
+    with pytest.raises(AlignmentError, match="same view"):
+        wasserstein(np.eye(2), np.eye(3))
+    with pytest.raises(InputError, match="not a number above 0"):
+        wasserstein(np.eye(2), np.eye(2), np.array([1, 0]))
+    with pytest.raises(OptionError, match="draws=1"):
+        pairwise([np.eye(2)], draws=1)
