@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -38,6 +38,8 @@ SCHEMA = pa.schema(
         ("row", pa.int64()),  # as messages name it: line of a .jsonl, otherwise 1 for the first row
         ("start", pa.int64()),  # bytes of a text format; row index of a columnar one
         ("end", pa.int64()),
+        ("task", _TEXT),  # null where the row names none
+        ("tags", pa.large_list(_TEXT)),  # null where the row has none
     ]
 )
 
@@ -70,6 +72,8 @@ class RawRow(NamedTuple):
     row: int
     start: int
     end: int
+    task: str | None = None
+    tags: tuple[str, ...] | None = None
 
 
 class Rejected(NamedTuple):
@@ -95,6 +99,8 @@ class SourceFile:
     rows: int
     hash: str  # blake2b of the file's bytes
     notes: tuple[str, ...] = ()  # what a reader should be told: duplicate formats, replaced text, …
+    # The columns that each field was read from, of those the file has, the first choice first.
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,6 +152,8 @@ class Pool:
             [row.row for row in found],
             [row.start for row in found],
             [row.end for row in found],
+            [row.task for row in found],
+            [row.tags for row in found],
         ]
         arrays = [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)]
         repeated = tuple(id for id, count in uses.items() if count > 1)
@@ -181,6 +189,16 @@ class Pool:
     def sources(self) -> list[str]:
         """The source of each row: its file's given name, its own `source`, or the file's stem."""
         return list(self.table["source"].to_pylist())
+
+    @cached_property
+    def tasks(self) -> list[str | None]:
+        """The task that each row names; None where it names none."""
+        return list(self.table["task"].to_pylist())
+
+    @cached_property
+    def tags(self) -> list[tuple[str, ...] | None]:
+        """The tags of each row, in its order and each once; None where it has none."""
+        return [None if tags is None else tuple(tags) for tags in self.table["tags"].to_pylist()]
 
     @cached_property
     def digests(self) -> list[bytes]:

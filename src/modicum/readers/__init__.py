@@ -9,7 +9,11 @@ compression by its first bytes, JSON lines or an array by its text, the format r
     sources    what was named → inputs        found      a row where it lies
     streams    bytes, compressed or not       lines, arrays, tables, columnar, hub → rows
     layout     how a text begins              formats, turns     a row → turns, or why not
-    inputs     one input, counted             back       positions → files like the inputs
+    labels     a row → its task and tags      inputs     one input, counted
+    back       positions → files like the inputs
+    shape      turns → a row as another file has it
+    target     the file that rows are mixed into
+    fit        a row written anew for it      mix        old rows among those of a new file
 """
 
 from __future__ import annotations
@@ -34,7 +38,8 @@ def read(
 
     `format` (alpaca, sharegpt, messages, prompt-completion) overrides what the columns say;
     `fields` maps instruction, input, output, system, messages, conversations, prompt, completion,
-    id and source to columns. An unknown name, or a column that no row has, raises `OptionError`.
+    id, source, task and tags to columns. An unknown name, or a column that no row has, raises
+    `OptionError`.
     With `answers=False`, for evaluation questions, rows need no answer and no order of turns.
     """
     from modicum.readers.formats import columns_of

@@ -25,7 +25,7 @@ from modicum.readers.streams import compressed, copy, file_hash, new_file, open_
 from modicum.readers.tables import csv_header
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """The rows to take from one input, in the order they stand there."""
 
     file: SourceFile
@@ -41,9 +41,9 @@ def write_back(
     `subset-2.csv`. A file that exists and an input that changed since it was read raise
     `InputError`, and nothing is left half written.
     """
-    groups: dict[tuple[str, str], list[_Part]] = {}
+    groups: dict[tuple[str, str], list[Part]] = {}
     for part in _parts(pool, positions):
-        _check_unchanged(part.file)
+        check_unchanged(part.file)
         groups.setdefault((part.file.ending, _columns(part.file)), []).append(part)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
@@ -57,7 +57,7 @@ def write_back(
     return written
 
 
-def _parts(pool: Pool, positions: Sequence[int] | np.ndarray) -> list[_Part]:
+def _parts(pool: Pool, positions: Sequence[int] | np.ndarray) -> list[Part]:
     chosen_K = in_pool_order(pool, positions)
     if len(chosen_K) and not pool.files:
         raise InputError("this pool was not read from files, so there is no input to write from")
@@ -68,26 +68,28 @@ def _parts(pool: Pool, positions: Sequence[int] | np.ndarray) -> list[_Part]:
     for number in dict.fromkeys(file_K.tolist()):
         here_K = file_K == number
         spans = sorted(zip(start_K[here_K].tolist(), end_K[here_K].tolist(), strict=True))
-        parts.append(_Part(pool.files[number], spans))
+        parts.append(Part(pool.files[number], spans))
     return parts
 
 
-def _check_unchanged(file: SourceFile) -> None:
+def check_unchanged(file: SourceFile) -> None:
+    """Refuse an input that is no longer what was read."""
     now = open_hub(file.path)[1] if file.path.startswith(HUB) else file_hash(file.path)
     if now != file.hash:
         raise InputError(f"{file.path} changed since it was read; read the pool again")
 
 
-def _base(ending: str) -> str:
+def ending_base(ending: str) -> str:
+    """`.jsonl` of `.jsonl.gz`."""
     return Path(f"x{ending}").suffixes[0]
 
 
 def _compression(ending: str) -> str:
-    return ending.removeprefix(_base(ending))
+    return ending.removeprefix(ending_base(ending))
 
 
-def _write(parts: list[_Part], out: BinaryIO) -> None:
-    match _base(parts[0].file.ending):
+def _write(parts: list[Part], out: BinaryIO) -> None:
+    match ending_base(parts[0].file.ending):
         case ".csv":
             _write_csv(parts, out)
         case ".parquet" | ".arrow":
@@ -98,35 +100,35 @@ def _write(parts: list[_Part], out: BinaryIO) -> None:
             _write_lines(parts, out)
 
 
-def _write_lines(parts: list[_Part], out: BinaryIO) -> None:
+def _write_lines(parts: list[Part], out: BinaryIO) -> None:
     for part in parts:
-        for row in _rows(part):
-            out.write(_ended(row))
+        for row in row_bytes(part):
+            out.write(ended(row))
 
 
-def _write_array(parts: list[_Part], out: BinaryIO) -> None:
+def _write_array(parts: list[Part], out: BinaryIO) -> None:
     before = b"[\n"
     for part in parts:
-        for row in _rows(part):
+        for row in row_bytes(part):
             # A row of JSON lines among arrays brings its line break with it.
             out.write(before + row.strip())
             before = b",\n"
     out.write(b"\n]\n")
 
 
-def _write_csv(parts: list[_Part], out: BinaryIO) -> None:
-    out.write(_ended(_csv_header(parts[0].file)))
+def _write_csv(parts: list[Part], out: BinaryIO) -> None:
+    out.write(ended(header_bytes(parts[0].file)))
     _write_lines(parts, out)
 
 
-def _write_columnar(parts: list[_Part], out: BinaryIO) -> None:
+def _write_columnar(parts: list[Part], out: BinaryIO) -> None:
     with ExitStack() as first:
-        like = _columnar(parts[0].file, first)
+        like = opened_columnar(parts[0].file, first)
         with columnar_writer(out, like) as writer:
             for part in parts:
                 with ExitStack() as opened:
                     rows_K = [start for start, _ in part.spans]
-                    for table in taken(_columnar(part.file, opened), rows_K):
+                    for table in taken(opened_columnar(part.file, opened), rows_K):
                         try:
                             writer.write_table(table.cast(like.schema))
                         except pa.ArrowInvalid as error:  # dictionaries that differ by file
@@ -138,27 +140,29 @@ def _write_columnar(parts: list[_Part], out: BinaryIO) -> None:
 
 def _columns(file: SourceFile) -> str:
     """What the rows of a table must share to stand in one file."""
-    if _base(file.ending) == ".csv":
-        return _csv_header(file).strip().decode(errors="surrogateescape")
-    if _base(file.ending) in (".parquet", ".arrow"):
+    if ending_base(file.ending) == ".csv":
+        return header_bytes(file).strip().decode(errors="surrogateescape")
+    if ending_base(file.ending) in (".parquet", ".arrow"):
         with ExitStack() as opened:
-            return str(_columnar(file, opened).schema.remove_metadata())
+            return str(opened_columnar(file, opened).schema.remove_metadata())
     return ""
 
 
-def _columnar(file: SourceFile, opened: ExitStack) -> Columnar:
+def opened_columnar(file: SourceFile, opened: ExitStack) -> Columnar:
+    """A Parquet or Arrow input, or a data set of the hub, open until `opened` closes."""
     if file.path.startswith(HUB):
         return open_hub(file.path)[0]
-    return opened.enter_context(open_columnar(file.path, _base(file.ending)))
+    return opened.enter_context(open_columnar(file.path, ending_base(file.ending)))
 
 
-def _csv_header(file: SourceFile) -> bytes:
+def header_bytes(file: SourceFile) -> bytes:
+    """The header of a CSV input as it stands there."""
     with open_bytes(file.path) as stream:
         header = csv_header(stream, file.path, text_start(file.path))
-    return next(_rows(_Part(file, [(header.start, header.end)])))
+    return next(row_bytes(Part(file, [(header.start, header.end)])))
 
 
-def _rows(part: _Part) -> Iterator[bytes]:
+def row_bytes(part: Part) -> Iterator[bytes]:
     """The bytes of each row; a row is never longer than what reading holds at once."""
     with open_bytes(part.file.path) as stream:
         at = 0
@@ -171,5 +175,6 @@ def _rows(part: _Part) -> Iterator[bytes]:
             at = end
 
 
-def _ended(row: bytes) -> bytes:
+def ended(row: bytes) -> bytes:
+    """A row with a line break at its end."""
     return row if row.endswith(b"\n") else row + b"\n"

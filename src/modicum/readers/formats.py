@@ -7,7 +7,7 @@ and `history`); prompt-completion (texts, or lists of turns). Other columns are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,18 +28,20 @@ FIELDS = {
     "completion": ("completion",),
     "id": ("id",),
     "source": ("source",),
+    "task": ("task",),
+    "tags": (),  # read only from a column that the user names
 }
 ACCEPTED = (
     "messages, or conversations, or instruction with output (or response), "
     "or prompt with completion"
 )
-_NEEDED = {
+NEEDED = {
     "messages": ("messages",),
     "sharegpt": ("conversations",),
     "alpaca": ("instruction", "output"),
     "prompt-completion": ("prompt", "completion"),
 }
-_SPOKEN = {**_NEEDED, "alpaca": ("instruction", "input", "output")}
+_SPOKEN = {**NEEDED, "alpaca": ("instruction", "input", "output")}
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,14 @@ class Columns:
     def has(self, row: Mapping[str, Any], field: str) -> bool:
         """Whether the row has the field at all, be it null."""
         return any(name in row for name in self.names(field))
+
+    def found(self, names: Collection[str], format: str) -> dict[str, tuple[str, ...]]:
+        """The columns among `names` that each field is read from; `system` only where it is."""
+        fields = {field: self.names(field) for field in FIELDS} | {"history": ("history",)}
+        if format not in ("alpaca", "sharegpt") and "system" not in self.mapped:
+            del fields["system"]
+        held = {field: tuple(n for n in every if n in names) for field, every in fields.items()}
+        return {field: every for field, every in held.items() if every}
 
     def read(self) -> frozenset[str]:
         """Every column that reading may look at."""
@@ -93,7 +103,7 @@ def columns_of(fields: Mapping[str, str], format: str | None, answers: bool = Tr
 def read_row(row: Mapping[str, Any], columns: Columns, format: str | None) -> Reading:
     """Convert a row by the given format, otherwise by what its own columns say."""
     fitting = [format] if format else _fitting(row, columns)
-    if not fitting or (format and not columns.has(row, _NEEDED[format][0])):
+    if not fitting or (format and not columns.has(row, NEEDED[format][0])):
         return Reading("", Fault("no known columns", ", ".join(map(str, row))[:80]))
     readings = [Reading(name, convert(row, name, columns)) for name in fitting]
     first, same = readings[0], []
@@ -123,9 +133,9 @@ def convert(row: Mapping[str, Any], format: str, columns: Columns) -> tuple[Turn
 
 def _fitting(row: Mapping[str, Any], columns: Columns) -> list[str]:
     """Formats that the row is complete in, otherwise the one that it comes closest to."""
-    filled = [f for f in FORMATS if all(columns.get(row, n) is not None for n in _NEEDED[f])]
-    begun = [f for f in FORMATS if columns.get(row, _NEEDED[f][0]) is not None]
-    present = [f for f in FORMATS if columns.has(row, _NEEDED[f][0])]
+    filled = [f for f in FORMATS if all(columns.get(row, n) is not None for n in NEEDED[f])]
+    begun = [f for f in FORMATS if columns.get(row, NEEDED[f][0]) is not None]
+    present = [f for f in FORMATS if columns.has(row, NEEDED[f][0])]
     return filled or begun[:1] or present[:1]
 
 

@@ -16,6 +16,7 @@ from modicum.readers.columnar import columnar_rows, open_columnar
 from modicum.readers.formats import ACCEPTED, FORMATS, Columns, Reading, read_row
 from modicum.readers.found import Fault, Found
 from modicum.readers.hub import open_hub
+from modicum.readers.labels import tags_of, task_of
 from modicum.readers.layout import layout, text_start
 from modicum.readers.lines import json_lines
 from modicum.readers.sources import HUB, Input
@@ -128,7 +129,15 @@ class _Tally:
             reason = _NO_COLUMN[min(self.formats)] if len(self.formats) == 1 else "no known columns"
             self.rejected[place] = self.rejected[place]._replace(reason=reason)
         named = "+".join(name for name in FORMATS if name in self.formats) or "unknown"
-        file = SourceFile(self.one.path, named, ending, self.count, hash, self._notes())
+        file = SourceFile(
+            self.one.path,
+            named,
+            ending,
+            self.count,
+            hash,
+            self._notes(),
+            self.columns.found(self.seen, named),
+        )
         return Read(self.rows, self.rejected, file, frozenset(self.seen))
 
     def _add_object(self, found: Found, row: dict[str, Any]) -> None:
@@ -153,12 +162,20 @@ class _Tally:
             self._reject(found, bad.fault)
 
     def _keep(self, found: Found, row: Mapping[str, Any], turns: tuple[Turn, ...]) -> None:
-        texts = (_own_id(row, self.columns), self._source(row), self._instruction(row, turns))
-        id, source, instruction = (text and valid(text) for text in texts)
+        texts = (
+            _own_id(row, self.columns),
+            self._source(row),
+            self._instruction(row, turns),
+            task_of(row, self.columns),
+            *(tags := tags_of(row, self.columns) or ()),
+        )
+        valid_texts = tuple(text and valid(text) for text in texts)
+        id, source, instruction, task, *_ = valid_texts
         clean = tuple(turn._replace(content=valid(turn.content)) for turn in turns)
-        self.replaced += clean != turns or (id, source, instruction) != texts
+        self.replaced += clean != turns or valid_texts != texts
         place = (self.number, found.row, found.start, found.end)
-        self.rows.append(RawRow(id, source or "", instruction or "", clean, *place))
+        labels = (task, tuple(map(valid, tags)) or None)
+        self.rows.append(RawRow(id, source or "", instruction or "", clean, *place, *labels))
 
     def _source(self, row: Mapping[str, Any]) -> str:
         own = self.columns.get(row, "source")

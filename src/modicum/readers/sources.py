@@ -112,5 +112,12 @@ def _split(file: Path) -> tuple[str, str]:
     return plain.stem, plain.suffix.lower()
 
 
+def ending_of(path: Path) -> tuple[str, str]:
+    """How a file's name ends, as what it holds and what it is compressed with (".csv", ".gz")."""
+    ending, _ = _ending_and_stem(path)
+    last = path.suffix.lower()
+    return ending, last if last in COMPRESSIONS else ""
+
+
 def _accepted() -> str:
     return f"{', '.join(ENDINGS)}, each also with {', '.join(COMPRESSIONS)}"

@@ -63,7 +63,7 @@ def compressed(file: BinaryIO, kind: str) -> Iterator[BinaryIO]:
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name only when it is complete; an existing one is refused."""
     if path.exists():
-        raise InputError(f"{path} already exists; write the subset to a new folder")
+        raise InputError(f"{path} already exists; write to a new file or folder")
     temporary = path.with_name(f".{path.name}.part")
     try:
         with temporary.open("wb") as file:
