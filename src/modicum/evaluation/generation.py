@@ -1,0 +1,183 @@
+"""Answers that the model writes itself: greedily, each row from its own prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modicum.batches import plan_batches
+from modicum.errors import InputError, OptionError
+from modicum.forward import in_bfloat16, make_ready
+from modicum.ledger import Ledger
+from modicum.progress import progress
+from modicum.render import ANSWER, Rendered
+
+if TYPE_CHECKING:
+    import torch
+
+    from modicum.models import Model
+
+BATCH_TOKENS = 4096  # prompts and what may be written, padding included
+
+
+def generate(
+    rendered: Rendered,
+    model: Model,
+    ledger: Ledger,
+    *,
+    max_new_tokens: int = 64,
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[str]:
+    """What the model says where each row has its last learned answer, in row order.
+
+    The prompt is everything before that answer. At each step the likeliest token is taken, whatever
+    the model's own generation settings say, until one that ends a turn, or until `max_new_tokens`
+    or the model's window are full. Special tokens and white space at the ends are left out. An
+    answer does not depend on the other rows up to rounding: in bfloat16 two tokens that are all but
+    equally likely may change places. Raises `InputError` for a row without answer or prompt.
+    """
+    if max_new_tokens < 1:
+        raise OptionError(f"max_new_tokens={max_new_tokens}: give at least 1")
+    prompts = [_prompt(rendered, i) for i in range(len(rendered))]
+    lengths_N = np.array([len(prompt_T) for prompt_T in prompts], dtype=np.int64)
+    room_N = model.window - lengths_N
+    if (room_N < 1).any():
+        row = int(np.argmax(room_N < 1))
+        raise InputError(
+            f"row {row}: a prompt of {lengths_N[row]:,} tokens leaves no room for an answer in a "
+            f"window of {model.window:,}; leave it out"
+        )
+    with ledger.time("load model"):
+        network = make_ready(model.network)
+    ends = _end_tokens(rendered, model)
+    answers = [""] * len(prompts)
+    with (
+        ledger.time("generate"),
+        progress("generating answers", len(prompts)) as advance,
+        _as_measured(network),
+    ):
+        for rows_B, limit in _plan(lengths_N, np.minimum(room_N, max_new_tokens), batch_tokens):
+            written = _written(network, [prompts[i] for i in rows_B], ends, limit)
+            for i, ids_T in zip(rows_B, written, strict=True):
+                answers[i] = _text(ids_T, ends, model)
+            ledger.generated_tokens += sum(map(len, written))
+            ledger.forward_tokens += int(lengths_N[rows_B].sum())
+            ledger.padding_tokens += int((lengths_N[rows_B].max() - lengths_N[rows_B]).sum())
+            advance(len(rows_B))
+    return answers
+
+
+def _prompt(rendered: Rendered, row: int) -> np.ndarray:
+    """A row's ids before its last run of answer tokens."""
+    ids_T, kinds_T = rendered.row(row)
+    answer_M = np.flatnonzero(kinds_T == ANSWER)
+    if not len(answer_M):
+        raise InputError(
+            f"row {row} has no answer to compare with"
+            f" ({rendered.errors.get(row, 'no answer token')}); leave it out"
+        )
+    breaks_M = np.flatnonzero(np.diff(answer_M) > 1)
+    start = int(answer_M[breaks_M[-1] + 1] if len(breaks_M) else answer_M[0])
+    if start == 0:
+        raise InputError(f"row {row} has nothing before its answer; leave it out")
+    return ids_T[:start]
+
+
+def _end_tokens(rendered: Rendered, model: Model) -> list[int]:
+    """What ends an answer: under the template, and by the model's and tokenizer's settings."""
+    answer_M = np.flatnonzero(rendered.kinds == ANSWER)  # every row has some
+    last_N = answer_M[np.searchsorted(answer_M, rendered.starts[1:]) - 1]
+    own: Any = model.network.generation_config.eos_token_id
+    ends = {*np.atleast_1d(own).tolist(), model.tokenizer.eos_token_id} - {None}
+    return sorted({int(end) for end in ends} | set(rendered.ids[last_N].tolist()) & _special(model))
+
+
+def _special(model: Model) -> set[int]:
+    added: dict[int, Any] = model.tokenizer.added_tokens_decoder
+    return {id for id, token in added.items() if token.special}
+
+
+def _plan(
+    lengths_N: np.ndarray, limit_N: np.ndarray, batch_tokens: int
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Batches of rows that may write equally much, and how much."""
+    for limit in np.unique(limit_N)[::-1]:
+        rows_M = np.flatnonzero(limit_N == limit)
+        for batch_B in plan_batches(lengths_N[rows_M] + limit, batch_tokens):
+            yield rows_M[batch_B], int(limit)
+
+
+def _written(
+    network: Any, prompts: Sequence[np.ndarray], ends: Sequence[int], limit: int
+) -> list[np.ndarray]:
+    """The ids that are written after each prompt, up to and with the first that ends an answer."""
+    import torch
+    from transformers import GenerationConfig
+
+    longest = max(len(prompt_T) for prompt_T in prompts)
+    ids_BT = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    mask_BT = torch.zeros_like(ids_BT)
+    for b, prompt_T in enumerate(prompts):
+        ids_BT[b, longest - len(prompt_T) :] = torch.as_tensor(prompt_T.astype(np.int64))
+        mask_BT[b, longest - len(prompt_T) :] = 1
+    settings = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False,
+        max_new_tokens=limit,
+        eos_token_id=list(ends) or None,
+        pad_token_id=ends[0] if ends else 0,
+    )
+    device: torch.device = network.device
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, in_bfloat16(network)):
+        found_BT = network.generate(
+            ids_BT.to(device), attention_mask=mask_BT.to(device), generation_config=settings
+        )
+    new_BT = found_BT[:, longest:].cpu().numpy()
+    ended_BT = np.isin(new_BT, ends)
+    return [
+        ids_T[: int(np.argmax(ended_T)) + 1] if ended_T.any() else ids_T
+        for ids_T, ended_T in zip(new_BT, ended_BT, strict=True)
+    ]
+
+
+def _text(ids_T: np.ndarray, ends: Sequence[int], model: Model) -> str:
+    said_T = ids_T[~np.isin(ids_T, ends)]
+    text: Any = model.tokenizer.decode(
+        said_T.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return str(text).strip()
+
+
+@contextmanager
+def _as_measured(network: Any) -> Iterator[None]:
+    """Have the network compute as when it is measured, and forget its own generation settings.
+
+    The sum over the layers and the logits are float32; a logit rounded to bfloat16 ties with
+    others. What a model's settings hold (a repetition penalty, say) would be merged into ours.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    kind, output = network.device.type, network.get_output_embeddings()
+    project, settings = output.forward, network.generation_config
+    precision = torch.get_float32_matmul_precision()
+
+    def in_float32(hidden_BTD: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(kind, enabled=False):
+            logits_BTV: torch.Tensor = project(hidden_BTD.float())
+        return logits_BTV
+
+    embedded = network.get_input_embeddings().register_forward_hook(
+        lambda module, given, hidden_BTD: hidden_BTD.float()
+    )
+    output.forward = in_float32
+    network.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    torch.set_float32_matmul_precision("medium" if in_bfloat16(network) else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        output.forward, network.generation_config = project, settings
+        embedded.remove()

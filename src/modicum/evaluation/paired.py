@@ -1,0 +1,160 @@
+"""Whether a difference is more than chance: intervals of paired differences.
+
+Differences are of two arms on the same rows: (N,), or (S, N) for the same rows under S seeds. The
+statistic is their mean; with `weights_N` it is Σ w·d instead, the mean over seeds of that. Weights
+make means of several tasks into one number, as Relative Gain does: a row of old task i weighs
+100 / ((t−1)·n_i·U_i). Rows of equal weight count as one task: chance is which rows of a task are
+tested, not how many.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from modicum.errors import InputError, OptionError
+
+_AT_ONCE = 2_000_000  # numbers that are drawn together
+
+
+class Interval(NamedTuple):
+    """A mean difference, and the bounds it lies within at a level of confidence."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int  # 1: nothing is known of how other seeds would differ
+    level: float
+
+
+def paired_bootstrap(
+    differences_SN: np.ndarray,
+    *,
+    weights_N: np.ndarray | None = None,
+    draws: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile interval over draws of the rows (Efron 1979), each row averaged over its seeds.
+
+    It is about other rows under these seeds. Percentiles, not BCa: differences of exact matches are
+    mostly 0, where BCa's corrections are not defined. Same seed, same interval.
+    """
+    from scipy.stats import bootstrap
+
+    differences_SN, weights_N, strata = _checked(differences_SN, weights_N, level)
+    if draws < 100:
+        raise OptionError(f"draws={draws} are too few for an interval; give at least 100")
+    rows_N = differences_SN.mean(axis=0)
+    totals = [float(weights_N[rows_M].sum()) for rows_M in strata]
+
+    def statistic(*samples: np.ndarray, axis: int) -> np.ndarray:
+        return sum(
+            (total * drawn.mean(axis=axis) for total, drawn in zip(totals, samples, strict=True)),
+            start=np.zeros(()),
+        )
+
+    found = bootstrap(
+        [rows_N[rows_M] for rows_M in strata],
+        statistic,
+        n_resamples=draws,
+        batch=max(1, _AT_ONCE // len(rows_N)),
+        vectorized=True,
+        confidence_level=level,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    mean = float(weights_N @ rows_N)
+    return Interval(mean, float(found.low), float(found.high), len(differences_SN), level)
+
+
+def seeds_and_examples(
+    differences_SN: np.ndarray,
+    *,
+    weights_N: np.ndarray | None = None,
+    tasks_N: np.ndarray | None = None,
+    level: float = 0.95,
+) -> Interval:
+    """t interval that counts both kinds of chance: which seeds were run, which rows were tested.
+
+    The variance is that of the seeds' means, divided by S, and what all seeds share of the rows'
+    variance, divided by N (seeds and rows as crossed random effects); degrees of freedom after
+    Welch and Satterthwaite. Simulated, 95 % intervals cover 92 to 95 % with 3 seeds, 87 to 95 %
+    with 2; a bootstrap over so few seeds covers less. With one seed it is about the rows only, and
+    says `seeds=1`. `tasks_N` tells rows of one weight apart by their task.
+    """
+    differences_SN, weights_N, strata = _checked(differences_SN, weights_N, level, tasks_N)
+    seeds = len(differences_SN)
+    means_S = differences_SN @ weights_N
+    rows_C, noise_C = _row_variances(differences_SN, weights_N, strata)
+    # A row's mean over few seeds still has some of each seed's own noise, which the seeds' means
+    # have counted already.
+    shared = max(0.0, 1 - noise_C.sum() / rows_C.sum()) if rows_C.any() else 0.0
+    parts = [(shared * v, len(rows_M) - 1) for v, rows_M in zip(rows_C, strata, strict=True)]
+    if seeds > 1:
+        parts.append((float(means_S.var(ddof=1)) / seeds, seeds - 1))
+    mean, reach = float(means_S.mean()), _reach(parts, level)
+    return Interval(mean, mean - reach, mean + reach, seeds, level)
+
+
+def _reach(parts: list[tuple[float, int]], level: float) -> float:
+    """Half the width of a t interval whose variance is a sum of (variance, its freedom)."""
+    from scipy.stats import t
+
+    variance = sum(v for v, _ in parts)
+    if variance == 0:
+        return 0.0
+    freedom = 1 / sum((v / variance) ** 2 / degrees for v, degrees in parts)
+    return float(t.ppf((1 + level) / 2, freedom) * variance**0.5)
+
+
+def _row_variances(
+    differences_SN: np.ndarray, weights_N: np.ndarray, strata: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each task, (C,): the variance of Σ w·d that comes with the rows, as rows averaged over
+    seeds show it, and the part of it that is the seeds' own noise on single rows (0 for one)."""
+    seeds = len(differences_SN)
+    rows, noise = [], []
+    for rows_M in strata:
+        part_SM, total = differences_SN[:, rows_M], float(weights_N[rows_M].sum())
+        size, row_M = len(rows_M), part_SM.mean(axis=0)
+        rows.append(total**2 * float(row_M.var(ddof=1)) / size)
+        left_SM = part_SM - row_M - (part_SM.mean(axis=1, keepdims=True) - row_M.mean())
+        freedom = max(1, (seeds - 1) * (size - 1))
+        noise.append(total**2 * float((left_SM**2).sum()) / freedom / (seeds * size))
+    return np.array(rows), np.array(noise)
+
+
+def _checked(
+    differences_SN: np.ndarray,
+    weights_N: np.ndarray | None,
+    level: float,
+    tasks_N: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """The differences as (S, N), a weight for each row, and the rows of each task."""
+    if not 0 < level < 1:
+        raise OptionError(f"level={level}: give a share between 0 and 1, such as 0.95")
+    found_SN = np.atleast_2d(np.asarray(differences_SN, dtype=np.float64))
+    if found_SN.ndim != 2 or not found_SN.size:
+        raise InputError(f"differences are {np.shape(differences_SN)}; give rows, or seeds × rows")
+    if not np.isfinite(found_SN).all():
+        at, row = np.argwhere(~np.isfinite(found_SN))[0]
+        raise InputError(f"the difference of row {row}, seed {at}, is {found_SN[at, row]}")
+    rows = found_SN.shape[1]
+    given_N = np.full(rows, 1 / rows) if weights_N is None else np.asarray(weights_N, np.float64)
+    if given_N.shape != (rows,) or not np.isfinite(given_N).all():
+        raise InputError(f"weights are {given_N.shape}, finite or not; give a number for each row")
+    task_N = np.zeros(rows) if tasks_N is None else np.asarray(tasks_N)
+    told_2N = np.stack([given_N, task_N.astype(np.float64)])
+    kinds_2C, kind_N = np.unique(told_2N, axis=1, return_inverse=True)
+    strata = [np.flatnonzero(kind_N == c) for c in np.flatnonzero(kinds_2C[0])]
+    if not strata:
+        raise InputError("every row weighs 0; give some row a weight")
+    for rows_M in strata:
+        if len(rows_M) < 2:
+            raise InputError(
+                f"row {rows_M[0]} is the only one of weight {given_N[rows_M[0]]:g}; "
+                "one row of a task says nothing about chance, give at least 2"
+            )
+    return found_SN, given_N, strata

@@ -1,0 +1,155 @@
+"""Intervals of paired differences: by hand where that can be done, by simulation elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from modicum.errors import InputError, OptionError
+from modicum.evaluation.paired import Interval, paired_bootstrap, seeds_and_examples
+
+both = pytest.mark.parametrize("interval_of", [paired_bootstrap, seeds_and_examples])
+LINE = np.arange(40) / 10.0  # 0 to 3.9
+
+
+def normal(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@both
+def test_differences_that_are_all_the_same_leave_no_doubt(interval_of):
+    assert interval_of(np.full((3, 20), 0.5)) == pytest.approx(Interval(0.5, 0.5, 0.5, 3, 0.95))
+    assert interval_of(np.zeros(20)) == Interval(0, 0, 0, 1, 0.95)
+
+
+@both
+def test_a_higher_level_gives_a_wider_interval_around_the_same_mean(interval_of):
+    narrow, wide = (interval_of(LINE, level=level) for level in (0.5, 0.99))
+    assert narrow.mean == wide.mean == pytest.approx(1.95)
+    assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
+
+
+@both
+def test_the_order_of_seeds_makes_no_difference(interval_of):
+    found = normal((3, 30))
+    assert interval_of(found[::-1]) == pytest.approx(interval_of(found))
+
+
+def test_one_seed_gives_the_t_interval_of_the_rows():
+    low, high = ttest_1samp(LINE, 0).confidence_interval(0.95)
+    found = seeds_and_examples(LINE)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert found.seeds == 1
+
+
+def test_rows_that_are_all_the_same_leave_the_t_interval_of_the_seeds():
+    seeds = np.array([0.1, 0.3, 0.8])
+    low, high = ttest_1samp(seeds, 0).confidence_interval(0.95)
+    found = seeds_and_examples(np.repeat(seeds[:, None], 50, axis=1))
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_seeds_that_are_all_the_same_leave_the_t_interval_of_the_rows():
+    assert seeds_and_examples(np.stack([LINE] * 3))[:3] == pytest.approx(
+        seeds_and_examples(LINE)[:3]
+    )
+
+
+def test_the_bootstrap_is_near_the_t_interval_and_the_same_for_the_same_seed():
+    found = paired_bootstrap(normal((400,)))
+    assert found[:3] == pytest.approx(seeds_and_examples(normal((400,)))[:3], abs=0.01)
+    assert found == paired_bootstrap(normal((400,)), seed=0)
+    assert found != paired_bootstrap(normal((400,)), seed=1)
+
+
+@both
+def test_equal_weights_that_sum_to_one_are_the_mean(interval_of):
+    found = normal((3, 50))
+    weighted = interval_of(found, weights_N=np.full(50, 1 / 50))
+    assert weighted == pytest.approx(interval_of(found))
+
+
+@both
+def test_weights_scale_the_interval(interval_of):
+    found = normal((2, 50))
+    plain, scaled = (interval_of(found, weights_N=np.full(50, w / 50)) for w in (1, 100))
+    assert scaled[:3] == pytest.approx([100 * bound for bound in plain[:3]])
+
+
+@both
+def test_how_far_tasks_lie_apart_is_not_chance(interval_of):
+    noise = normal((1, 60))
+    weights = np.repeat([2 / 20, 1 / 40], [20, 40])  # 2 × the mean of task one + that of task two
+    near, far = (
+        interval_of(noise + np.repeat([0.0, apart], [20, 40]), weights_N=weights)
+        for apart in (0, 50)
+    )
+    assert far.mean == pytest.approx(near.mean + 50)
+    assert far.high - far.low == pytest.approx(near.high - near.low)
+
+
+def test_two_tasks_add_their_variances_by_hand():
+    first, second = np.array([0.0, 1.0] * 5), np.array([0.0, 4.0] * 10)
+    found = seeds_and_examples(
+        np.concatenate([first, second]), weights_N=np.repeat([1 / 10, 1 / 20], [10, 20])
+    )
+    one, two = first.var(ddof=1) / 10, second.var(ddof=1) / 20
+    freedom = (one + two) ** 2 / (one**2 / 9 + two**2 / 19)
+    assert found.mean == pytest.approx(0.5 + 2.0)
+    assert 20 < freedom < 24
+    reach = 2.074 * (one + two) ** 0.5  # t of 22 degrees at 97.5 %
+    assert found.high - found.mean == pytest.approx(reach, rel=0.01)
+
+
+def test_rows_of_weight_0_do_not_count():
+    weights = np.array([0.0] + [1 / 40] * 40)
+    found = seeds_and_examples(np.append(1e6, LINE), weights_N=weights)
+    assert found == pytest.approx(seeds_and_examples(LINE))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "rows", "noise"),
+    [(0.3, 1, 1), (0.1, 1, 1), (1, 0, 1), (0, 1, 0), (0.2, 0, 3)],
+)
+def test_with_3_seeds_the_interval_covers_the_truth(seeds: float, rows: float, noise: float):
+    rng, runs, hits = np.random.default_rng(7), 600, 0
+    for _ in range(runs):
+        shared = 0.2 + rows * rng.normal(size=100)
+        found = seeds_and_examples(
+            shared + seeds * rng.normal(size=(3, 1)) + noise * rng.normal(size=(3, 100))
+        )
+        hits += found.low <= 0.2 <= found.high
+    assert 0.92 - 0.01 <= hits / runs <= 0.98  # one standard error of 600 runs is 0.01
+
+
+def test_the_bootstrap_of_skewed_rows_covers_the_truth():
+    rng, hits = np.random.default_rng(3), 0
+    for _ in range(200):  # three in four differences of exact matches are 0
+        found = paired_bootstrap(rng.choice([-1, 0, 1], 100, p=[0.05, 0.75, 0.2]), draws=500)
+        hits += found.low <= 0.15 <= found.high
+    assert 0.90 <= hits / 200 <= 0.99
+
+
+@both
+@pytest.mark.parametrize(
+    ("differences", "options", "message"),
+    [
+        ([], {}, "give rows"),
+        ([0.5], {}, "at least 2"),
+        ([[0.1, 0.2], [0.1, np.nan]], {}, "row 1, seed 1, is nan"),
+        ([0.1, 0.2], {"weights_N": np.ones(3)}, "a number for each row"),
+        ([0.1, 0.2, 0.3], {"weights_N": np.array([1, 1, 2])}, "row 2 is the only one of weight 2"),
+        ([0.1, 0.2], {"weights_N": np.zeros(2)}, "every row weighs 0"),
+    ],
+)
+def test_what_says_nothing_about_chance_is_refused(interval_of, differences, options, message):
+    with pytest.raises(InputError, match=message):
+        interval_of(np.array(differences), **options)
+
+
+def test_options_that_give_no_interval_are_refused():
+    with pytest.raises(OptionError, match="level=95"):
+        seeds_and_examples(LINE, level=95)
+    with pytest.raises(OptionError, match="draws=10"):
+        paired_bootstrap(LINE, draws=10)
