@@ -23,6 +23,9 @@ class Ledger:
     forward_passes: int = 0  # rows, and answers alone, sent through a model; not batches
     encoder_rows: int = 0
     encoder_rows_cut: int = 0  # longer than the encoder reads
+    generated_tokens: int = 0  # answers written by a model, their end tokens included
+    requests: int = 0  # answered by an endpoint
+    request_tokens: int = 0  # of prompts and replies, as the endpoint counted them
     rows_reused: int = 0  # measurements that were found in the store
     damaged_shards: list[str] = field(default_factory=list)  # of the store: measured again
     seconds: dict[str, float] = field(default_factory=dict)
