@@ -5,13 +5,34 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from modicum.errors import OptionError
 from modicum.parts import build, describe, find, members
+
+_ROOMS = {"select": "modicum.methods", "replay": "modicum.replay"}  # command: its methods
 
 
 def about(name: str | None = None) -> list[dict[str, Any]]:
-    """For one method or all: name, paper, needs, cost, fails, what it does, default options."""
-    kinds = members("modicum.methods") if name is None else {name: find("modicum.methods", name)}
-    return [_about(name, kind) for name, kind in kinds.items()]
+    """For one method or all: name, paper, needs, cost, fails, what it does, default options.
+
+    `for` says which commands take it; what select and replay both have is told as select has it.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for command, room in _ROOMS.items():
+        for each, kind in _kinds(room, name).items():
+            known = found.setdefault(each, {**_about(each, kind), "for": []})
+            known["for"].append(command)
+    if not found:
+        find(_ROOMS["select"], str(name))  # which says what there is
+    return [found[each] for each in sorted(found)]
+
+
+def _kinds(room: str, name: str | None) -> dict[str, Any]:
+    if name is None:
+        return members(room)
+    try:
+        return {name: find(room, name)}
+    except OptionError:
+        return {}
 
 
 def _about(name: str, kind: Any) -> dict[str, Any]:

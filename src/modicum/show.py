@@ -19,7 +19,7 @@ _WIDE = 100  # where output is not a terminal, lines are not folded to 80
 
 def selection(done: Done) -> None:
     """What was picked, the first picks with their reasons, and where it all lies."""
-    out = _console()
+    out = console()
     _counts(out, done)
     table = Table(box=box.SIMPLE, pad_edge=False)
     for heading in ("order", "id", "tokens", "reason"):
@@ -39,7 +39,7 @@ def scores(done: Done) -> None:
     import numpy as np
     import pyarrow.parquet as pq
 
-    out = _console()
+    out = console()
     _counts(out, done)
     rows = pq.read_table(done.folder / "rows.parquet")
     table = Table(box=box.SIMPLE, pad_edge=False)
@@ -55,7 +55,7 @@ def scores(done: Done) -> None:
 
 def training(done: Done) -> None:
     """What was trained on, how the loss went, and where the model lies."""
-    out = _console()
+    out = console()
     _counts(out, done)
     record = json.loads((done.folder / "training.json").read_text(encoding="utf-8"))
     curve = record["loss_curve"]
@@ -71,7 +71,7 @@ def training(done: Done) -> None:
 
 def plan(found: dict[str, Any]) -> None:
     """What a command would do: its work, and what that would take."""
-    out = _console()
+    out = console()
     table = Table(box=box.SIMPLE, pad_edge=False)
     for heading in ("work", "rows", "tokens"):
         table.add_column(heading, justify="left" if heading == "work" else "right")
@@ -99,12 +99,12 @@ def report(found: Any) -> None:
     """What `check` found."""
     from modicum.check import print_report
 
-    print_report(found, _console())
+    print_report(found, console())
 
 
 def methods(found: list[dict[str, Any]]) -> None:
     """One line a method; or, of a single one, all it says of itself."""
-    out = _console()
+    out = console()
     if len(found) > 1:
         table = Table(box=box.SIMPLE, pad_edge=False)
         for heading in ("method", "paper", "needs"):
@@ -120,7 +120,8 @@ def methods(found: list[dict[str, Any]]) -> None:
     out.print(f"[bold]options[/bold]  {escape(options) or 'none'}")
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Where results go: as wide as the terminal, or wide enough for a file."""
     out = Console(highlight=False)
     return out if out.is_terminal else Console(highlight=False, width=_WIDE)
 

@@ -18,13 +18,13 @@ from modicum.selection.budget import Step
 
 @dataclass(frozen=True)
 class Rounds:
-    """A folder with one JSON file for every finished round: `0.json`, `1.json`, …"""
+    """A folder with one JSON file for every finished round, by number or name: `0.json`, …"""
 
     folder: Path
     made_from: str  # whatever decides the result; another's rounds are refused
     ledger: Ledger
 
-    def once(self, number: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def once(self, number: int | str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The facts of a round: those on disk, or else made now and written durably.
 
         The ledger is charged either way for what was measured and trained in a round, by whatever

@@ -1,0 +1,85 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn, cast
+
+import typer
+
+from modicum.cli import pools, tasks
+from modicum.errors import ModicumError
+
+# Typer comes with a click of its own, or with click, by version: this is its UsageError.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+
+app = typer.Typer(
+    name="modicum",
+    help="Choose the few examples worth tuning a language model on.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("select")(pools.select_command)
+app.command("score")(pools.score_command)
+app.command("train")(pools.train_command)
+app.command("replay")(tasks.replay_command)
+app.command("stream")(tasks.stream_command)
+app.command("check")(pools.check_command)
+app.command("methods")(pools.methods_command)
+
+
+@app.callback()
+def no_command(context: typer.Context) -> None:
+    """Without a command, show the help."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def several(words: list[str]) -> list[str]:
+    """`replay --old A B` as `replay --old A --old B`: an option of Typer takes one value."""
+    if words[:1] != ["replay"]:
+        return words
+    made, option = list[str](), ""
+    for word in words:
+        if option and made[-1] != option and not word.startswith("-"):
+            made.append(option)
+        elif word.startswith("-"):
+            option = word if word in ("--old", "--new") else ""
+        made.append(word)
+    return made
+
+
+def main() -> NoReturn:
+    """Run the command line: 0 done, 1 the answer is no, 2 wrong input, 130 interrupted."""
+    # Before torch is imported. By default its threads spin while they wait, and where another
+    # program wants a core they spin its turn away: measuring was 6 times slower beside one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.stderr.isatty():  # before any library that draws bars of its own is imported
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    sys.path.append(str(Path.cwd()))  # for -m module:Object; last, so that it shadows nothing
+    try:
+        words = several(sys.argv[1:])
+        status = app(words, standalone_mode=False, prog_name="modicum")
+    except ModicumError as error:
+        _complain(str(error))
+        status = 2
+    except OSError as error:
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        status = 2
+    except _UsageError as error:
+        if said := error.format_message():  # empty where the help was shown instead
+            _complain(f"{said} (see --help)")
+        status = 2
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    if status == 130:  # newer versions of Typer return it, older ones raise
+        _complain("interrupted; run the same line again to go on")
+    sys.exit(status)
+
+
+def _complain(what: str) -> None:
+    typer.echo(f"modicum: {' '.join(what.split())}", err=True)

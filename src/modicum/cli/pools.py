@@ -1,0 +1,190 @@
+"""Commands on one pool: select, score, train, check; and methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modicum.cli.options import (
+    TOO_LONG,
+    DryRun,
+    Fields,
+    Format,
+    Json,
+    MaxTokens,
+    ModelName,
+    Out,
+    Paths,
+    Precision,
+    Seed,
+    Settings,
+    SkipBad,
+    TooLong,
+    Train,
+    Trust,
+    model_of,
+    one_of,
+    pairs,
+    print_json,
+    show_done,
+)
+
+
+def select_command(
+    pool: Paths,
+    method: Annotated[str, typer.Option("-m", "--method", help="See `modicum methods`.")],
+    budget: Annotated[str, typer.Option("-k", "--budget", help="500, 5% or 200ktok.")],
+    model: ModelName = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="Rows of the task in view; may be repeated."),
+    ] = None,
+    chosen: Annotated[
+        list[str] | None, typer.Option("--chosen", help="Rows already taken; may be repeated.")
+    ] = None,
+    decontaminate: Annotated[
+        list[str] | None,
+        typer.Option("--decontaminate", help="Evaluation rows; may be repeated."),
+    ] = None,
+    settings: Settings = None,
+    train: Train = None,
+    seed: Seed = 0,
+    out: Out = None,
+    dry_run: DryRun = False,
+    too_long: TooLong = "drop",
+    max_tokens: MaxTokens = None,
+    precision: Precision = "auto",
+    trust_remote_code: Trust = False,
+    format: Format = None,
+    fields: Fields = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Pick rows of a pool by a method, within a budget."""
+    from modicum import show
+    from modicum.jobs.reading import Reading
+    from modicum.jobs.select import run_select
+    from modicum.training.options import Recipe
+
+    done = run_select(
+        Reading(tuple(pool), format, pairs("--fields", fields), skip_bad),
+        out,
+        method=method,
+        budget=budget,
+        settings=pairs("--set", settings),
+        seed=seed,
+        model=model_of(model, precision, trust_remote_code),
+        target=target or [],
+        chosen=chosen or [],
+        decontaminate=decontaminate or [],
+        train=Recipe.parse(train or []),
+        too_long=one_of("--too-long", too_long, TOO_LONG),
+        max_tokens=max_tokens,
+        dry=dry_run,
+    )
+    show_done(done, as_json, show.selection)
+
+
+def score_command(
+    pool: Paths,
+    scores: Annotated[
+        list[str],
+        typer.Option("--with", help="length, loss, ifd, entropy, …; commas between, or repeated."),
+    ],
+    model: ModelName = None,
+    out: Out = None,
+    too_long: TooLong = "drop",
+    max_tokens: MaxTokens = None,
+    precision: Precision = "auto",
+    trust_remote_code: Trust = False,
+    format: Format = None,
+    fields: Fields = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Measure every row, and write rows.parquet."""
+    from modicum import show
+    from modicum.jobs.reading import Reading
+    from modicum.jobs.score import run_score
+
+    done = run_score(
+        Reading(tuple(pool), format, pairs("--fields", fields), skip_bad),
+        out,
+        scores=tuple(name.strip() for name in ",".join(scores).split(",") if name.strip()),
+        model=model_of(model, precision, trust_remote_code),
+        too_long=one_of("--too-long", too_long, TOO_LONG),
+        max_tokens=max_tokens,
+    )
+    print_json(done.to_json()) if as_json else show.scores(done)
+
+
+def train_command(
+    files: Paths,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the tuned model.")],
+    model: ModelName = None,
+    lora: Annotated[bool, typer.Option("--lora", help="Tune an adapter, and merge it.")] = False,
+    train: Train = None,
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+    too_long: TooLong = "drop",
+    max_tokens: MaxTokens = None,
+    precision: Precision = "auto",
+    trust_remote_code: Trust = False,
+    format: Format = None,
+    fields: Fields = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Tune a model on rows, on the tokens that are scored."""
+    from modicum import show
+    from modicum.jobs.reading import Reading
+    from modicum.jobs.train import run_train
+    from modicum.training.options import Recipe
+    from modicum.training.together import Processes
+
+    done = run_train(
+        Reading(tuple(files), format, pairs("--fields", fields), skip_bad),
+        out,
+        recipe=Recipe.parse(train or [], lora=lora),
+        seed=seed,
+        model=model_of(model, precision, trust_remote_code),
+        too_long=one_of("--too-long", too_long, TOO_LONG),
+        max_tokens=max_tokens,
+        dry=dry_run,
+    )
+    if Processes().first:  # one of several speaks for all
+        show_done(done, as_json, show.training)
+
+
+def check_command(
+    pool: Paths,
+    model: ModelName = None,
+    max_tokens: MaxTokens = None,
+    format: Format = None,
+    fields: Fields = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is in a pool: formats, tokens, duplicates, bad rows."""
+    from modicum import show
+    from modicum.jobs.check import run_check
+    from modicum.jobs.reading import Reading
+
+    report = run_check(
+        Reading(tuple(pool), format, pairs("--fields", fields)), model_of(model), max_tokens
+    )
+    print_json(report.to_json()) if as_json else show.report(report)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def methods_command(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what each method needs and costs, and when it fails."""
+    from modicum import show
+    from modicum.catalogue import about
+
+    found = about(name)
+    print_json(found) if as_json else show.methods(found)

@@ -1,0 +1,158 @@
+"""Commands on several tasks: replay and stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modicum.cli.options import (
+    TOO_LONG,
+    Fields,
+    Format,
+    Json,
+    MaxTokens,
+    ModelName,
+    Out,
+    PerTask,
+    Precision,
+    Seed,
+    Settings,
+    SkipBad,
+    TaggerModel,
+    TaggerUrl,
+    TooLong,
+    Train,
+    Trust,
+    model_of,
+    one_of,
+    pairs,
+    print_json,
+    tagger_of,
+)
+
+
+def replay_command(
+    old: Annotated[
+        list[str], typer.Option("--old", help="Rows of old tasks, a file each; may be repeated.")
+    ],
+    new: Annotated[list[str], typer.Option("--new", help="The next task's rows.")],
+    method: Annotated[str, typer.Option("-m", "--method", help="inscl, random, balanced, …")],
+    budget: Annotated[str, typer.Option("-k", "--budget", help="500, 5% or 200ktok of old rows.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The mixed file.")],
+    per_task: PerTask = False,
+    tagger: TaggerUrl = None,
+    tagger_model: TaggerModel = None,
+    model: ModelName = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    too_long: TooLong = "drop",
+    max_tokens: MaxTokens = None,
+    precision: Precision = "auto",
+    trust_remote_code: Trust = False,
+    format: Format = None,
+    fields: Fields = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Mix rows of old tasks into the next one, so that a model does not forget them."""
+    from modicum.jobs.reading import Reading
+    from modicum.jobs.replay import run_replay
+    from modicum.show_tasks import mixed
+
+    done = run_replay(
+        Reading(tuple(old), format, pairs("--fields", fields), skip_bad),
+        new,
+        out,
+        method=method,
+        budget=budget,
+        per_task=per_task,
+        settings=pairs("--set", settings),
+        seed=seed,
+        model=model_of(model, precision, trust_remote_code),
+        tagger=tagger_of(tagger, tagger_model),
+        too_long=one_of("--too-long", too_long, TOO_LONG),
+        max_tokens=max_tokens,
+    )
+    print_json(done.to_json()) if as_json else mixed(done)
+
+
+def stream_command(
+    tasks: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIR|FILE...",
+            help="A file for each task, or one file whose rows have a task.",
+            show_default=False,
+        ),
+    ],
+    method: Annotated[
+        str, typer.Option("-m", "--method", help="inscl,random,none; or inscl(which=random),…")
+    ],
+    budget: Annotated[str, typer.Option("-k", "--budget", help="500, 5% or 200ktok of old rows.")],
+    order: Annotated[
+        str, typer.Option("--order", help="given, random, easy-hard, hard-easy; commas between.")
+    ] = "given",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many, from --seed on.")] = 1,
+    evaluation: Annotated[
+        list[str] | None,
+        typer.Option("--eval", help="Held-out rows of the same tasks; may be repeated."),
+    ] = None,
+    holdout: Annotated[
+        str, typer.Option("--holdout", help="Without --eval: of each task, rows or a share.")
+    ] = "20%",
+    generate: Annotated[
+        bool, typer.Option(help="Let the model answer, for exact match and ROUGE-L.")
+    ] = True,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="The longest answer.")
+    ] = 64,
+    keep_models: Annotated[
+        str, typer.Option("--keep-models", help="none, last (of each arm) or all.")
+    ] = "none",
+    per_task: PerTask = False,
+    tagger: TaggerUrl = None,
+    tagger_model: TaggerModel = None,
+    model: ModelName = None,
+    settings: Settings = None,
+    train: Train = None,
+    seed: Seed = 0,
+    out: Out = None,
+    too_long: TooLong = "drop",
+    max_tokens: MaxTokens = None,
+    precision: Precision = "auto",
+    trust_remote_code: Trust = False,
+    format: Format = None,
+    fields: Fields = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Tune on one task after another with replay, and say what was forgotten."""
+    from modicum.jobs.reading import Reading
+    from modicum.jobs.stream import run_stream
+    from modicum.show_tasks import streamed, told
+    from modicum.stream.orders import ORDERS
+    from modicum.training.options import Recipe
+
+    done = run_stream(
+        Reading(tuple(tasks), format, pairs("--fields", fields), skip_bad),
+        out,
+        methods=method,
+        budget=budget,
+        per_task=per_task,
+        orders=[one_of("--order", one.strip(), ORDERS) for one in order.split(",")],
+        seeds=range(seed, seed + seeds),
+        held_out=holdout,
+        tested_on=evaluation or [],
+        settings=pairs("--set", settings),
+        recipe=Recipe.parse(train or []),
+        model=model_of(model, precision, trust_remote_code),
+        tagger=tagger_of(tagger, tagger_model),
+        generate=generate,
+        max_new_tokens=max_new_tokens,
+        keep_models=one_of("--keep-models", keep_models, ("none", "last", "all")),
+        too_long=one_of("--too-long", too_long, TOO_LONG),
+        max_tokens=max_tokens,
+    )
+    print_json(told(done)) if as_json else streamed(done)

@@ -1,0 +1,123 @@
+"""`modicum replay`: from old files and a new one to one mixed file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modicum.errors import InputError, ModicumError, OptionError
+from modicum.jobs.folders import shared
+from modicum.jobs.reading import Reading
+from modicum.pool import Pool
+from modicum.readers.sources import find as find_inputs
+from modicum.runs import inputs
+
+if TYPE_CHECKING:
+    from modicum.models import Model
+    from modicum.tags import Tagger
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A finished mixed file."""
+
+    path: Path
+    manifest: dict[str, Any]
+    again: bool = False  # it was finished before, and nothing was done
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts, the quotas, where the file lies, and what it cost."""
+        kept = ("tasks", "notes", "ledger")
+        about = {key: self.manifest[key] for key in kept}
+        return {**self.manifest["counts"], **about, "file": str(self.path), "again": self.again}
+
+
+def run_replay(
+    old: Reading,
+    new: Sequence[str],
+    out: Path,
+    *,
+    method: str,
+    budget: str,
+    per_task: bool,
+    settings: Mapping[str, str],
+    seed: int,
+    model: Model,
+    tagger: Tagger | None,
+    too_long: Any,
+    max_tokens: int | None,
+) -> Mixed:
+    """`modicum replay`."""
+    from modicum.mixed import give_up_mix, manifest_of, open_mix, write_mixed
+    from modicum.mixing import replay
+    from modicum.parts import build, code_of, find
+    from modicum.readers.sources import ending_of
+    from modicum.selection.budget import Budget
+
+    limit, part = Budget.parse(budget), build(find("modicum.replay", method), settings)
+    ending = "".join(ending_of(out))
+    old_pool, new_pool = old.read(), replace(old, paths=tuple(new)).read()
+    tasks = tasks_of(old_pool, old)
+    command = {
+        "command": "replay",
+        "method": method,
+        "code": code_of(method),
+        "budget": budget,
+        "per_task": per_task,
+        "settings": dict(sorted(settings.items())),
+        "seed": seed,
+        "tagger": None if tagger is None else repr(tagger),
+        "new": inputs(new_pool),
+        **shared(old, old_pool, model, too_long, max_tokens),
+    }
+    again = open_mix(out, command)
+    if not again:
+        try:
+            mix = replay(
+                old_pool,
+                new_pool,
+                part,
+                limit,
+                model,
+                seed,
+                tasks=tasks,
+                new_task=find_inputs(new)[0].source,
+                per_task=per_task,
+                ending=ending,
+                tagger=tagger,
+                too_long=too_long,
+                max_tokens=max_tokens,
+            )
+            write_mixed(mix, out, command)
+        except ModicumError:
+            give_up_mix(out)
+            raise
+    return Mixed(out, json.loads(manifest_of(out).read_text(encoding="utf-8")), again)
+
+
+def tasks_of(pool: Pool, reading: Reading) -> list[str]:
+    """The task of every row: what `--fields task=COLUMN` says, otherwise its file's name."""
+    if "task" in (reading.fields or {}):
+        return by_column(pool)
+    named = [(one.source, one.named) for one in find_inputs(list(reading.paths))]
+    for place, (name, given) in enumerate(named):
+        if not given and any(name == other for other, _ in named[:place]):
+            raise OptionError(
+                f"two files are called {name!r}; name the tasks: NAME={pool.files[place].path}"
+            )
+    return [named[file][0] for file in pool.table["file"].to_pylist()]
+
+
+def by_column(pool: Pool) -> list[str]:
+    """The rows' own `task`; a row without one is an `InputError`."""
+    tasks = [task for task in pool.tasks if task is not None]
+    if len(tasks) < len(pool):
+        first = pool.tasks.index(None)
+        raise InputError(
+            f"{len(pool) - len(tasks):,} of {len(pool):,} rows have no task; the first is "
+            f"{pool.where(first)}; give them one, or one file to each task"
+        )
+    return tasks

@@ -1,0 +1,171 @@
+"""The next task's training file: its own rows, and old ones to replay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modicum.errors import InputError, OptionError
+from modicum.meter import Meter
+from modicum.models import Model, Precision
+from modicum.parts import build, describe, find
+from modicum.pool import Pool
+from modicum.readers.mix import unfit
+from modicum.replay import Plan, Replay, Stage, Task
+from modicum.replay.amount import allowed, planned, within_tokens
+from modicum.selection.budget import Budget, Step
+from modicum.store import Store
+from modicum.tags import Tagger
+from modicum.tags.column import Column
+from modicum.usable import TooLong, check_seed, meter_of, unusable
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A new task's rows and those of old tasks that are replayed with them, shuffled."""
+
+    old: Pool
+    new: Pool
+    places: tuple[np.ndarray, ...]  # positions in `old` of each task's rows that can be replayed
+    new_places: np.ndarray  # positions in `new` of the rows that are in the mix
+    left_out_old: dict[int, str]
+    left_out_new: dict[int, str]
+    stage: Stage
+    plan: Plan
+    order: np.ndarray  # place i holds entry order[i]: the new rows come first, then the picks
+    method: dict[str, Any]
+    budget: Budget
+    per_task: bool
+
+    @property
+    def picks(self) -> np.ndarray:
+        """(K,) positions in `old` of the replayed rows: task by task, in the order taken."""
+        found = [self.places[j][step.pick] for j, step in self.steps]
+        return np.array(found, dtype=np.int64)
+
+    @property
+    def steps(self) -> list[tuple[int, Step]]:
+        """Task and step of each replayed row, as `picks` has them."""
+        return [(j, step) for j, steps in enumerate(self.plan.steps) for step in steps]
+
+    def write(self, path: str | Path, command: Mapping[str, Any] | None = None) -> Path:
+        """Write the mixed file in the new file's format, and `<file>.manifest.json`."""
+        from modicum.mixed import write_mixed
+
+        return write_mixed(self, Path(path), command)
+
+
+def replay(
+    old: Pool,
+    new: Pool,
+    method: str | Replay,
+    budget: str | int | Budget,
+    model: str | Path | Model | None = None,
+    seed: int = 0,
+    *,
+    tasks: Sequence[str] | None = None,
+    new_task: str = "new",
+    per_task: bool = False,
+    ending: str | None = None,
+    tagger: Tagger | None = None,
+    too_long: TooLong = "drop",
+    max_tokens: int | None = None,
+    precision: Precision = "auto",
+    store: Store | None = None,
+    **options: Any,
+) -> Mix:
+    """Choose which rows of old tasks to train on together with a new task.
+
+    `tasks` names the task of every old row (by default its source). The budget is of all old tasks
+    together, with `per_task` of each on average; if there are not so many rows, all that there are
+    are taken, and the mix says what is missing. An old row that the new task holds as well, or
+    that came before, is not replayed; neither is one that the new file's format cannot hold.
+    `options` are the method's own.
+    """
+    check_seed(seed)
+    limit = budget if isinstance(budget, Budget) else Budget.parse(budget)
+    kind = find("modicum.replay", method) if isinstance(method, str) else method
+    part: Replay = build(kind, options)
+    labels = list(old.sources if tasks is None else tasks)
+    if len(labels) != len(old):
+        raise OptionError(f"{len(labels)} tasks are named for {len(old)} old rows; name one each")
+    meter = meter_of(
+        model, too_long=too_long, max_tokens=max_tokens, precision=precision, store=store
+    )
+    left_out_new = unusable(new, meter, too_long)
+    left_out_old = unusable(old, meter, too_long) | repeated(old, new)
+    if ending is not None:
+        left_out_old |= unfit(old, new, ending)
+    names, places = grouped(labels, left_out_old)
+    new_places = np.setdiff1d(np.arange(len(new)), list(left_out_new))
+    if not len(new_places):
+        raise InputError(f"none of the {len(new):,} new rows can be used: {left_out_new[0]}")
+    lengths = [meter.rendered(old).lengths_N[place_M] for place_M in places]
+    stage = Stage(
+        old=tuple(Task(*each) for each in zip(names, _narrow(meter, old, places), strict=True)),
+        new=Task(new_task, meter.narrow(new, new_places)),
+        rows=allowed(limit, lengths, per_task),
+        meter=meter,
+        current=meter,
+        tagger=tagger or own_tags(old, new),
+        seed=seed,
+    )
+    plan = planned(part, stage)
+    if limit.unit == "tokens":
+        plan = within_tokens(plan, lengths, limit.amount * (len(names) if per_task else 1))
+    entries = len(new_places) + sum(map(len, plan.steps))
+    return Mix(
+        old,
+        new,
+        places,
+        new_places,
+        left_out_old,
+        left_out_new,
+        stage,
+        plan,
+        np.random.default_rng(seed).permutation(entries),
+        describe(part),
+        limit,
+        per_task,
+    )
+
+
+def own_tags(*pools: Pool) -> Column | None:
+    """The tags that the rows bring with them, if any does."""
+    pairs = [pair for pool in pools for pair in zip(_instructions(pool), pool.tags, strict=True)]
+    return Column.of(pairs) if any(tags for _, tags in pairs) else None
+
+
+def grouped(
+    labels: Sequence[str], left_out: Mapping[int, str]
+) -> tuple[tuple[str, ...], tuple[np.ndarray, ...]]:
+    """Tasks in the order met, and the positions of each that are not left out."""
+    found: dict[str, list[int]] = {name: [] for name in labels}
+    for position, name in enumerate(labels):
+        if position not in left_out:
+            found[name].append(position)
+    return tuple(found), tuple(np.array(rows, dtype=np.int64) for rows in found.values())
+
+
+def repeated(old: Pool, new: Pool) -> dict[int, str]:
+    """Old rows whose turns equal those of a new row, or of an old row before them."""
+    first = {content: new.where(n) for n, content in reversed(list(enumerate(new.digests)))}
+    found = {}
+    for position, content in enumerate(old.digests):
+        if content in first:
+            found[position] = f"the same row: {first[content]}"
+        else:
+            first[content] = old.where(position)
+    return found
+
+
+def _narrow(meter: Meter, pool: Pool, places: Sequence[np.ndarray]) -> list[Pool]:
+    return [meter.narrow(pool, place_M) for place_M in places]
+
+
+def _instructions(pool: Pool) -> list[str]:
+    return list(pool.table["instruction"].to_pylist())

@@ -1,0 +1,148 @@
+"""InsCL: Wang et al. 2024, arXiv 2403.11435. What is unlike the new task is replayed more.
+
+The replay budget is shared over the old tasks in proportion to how far their instructions lie
+from those of the new task (1-Wasserstein, cosine). Inside a task it is shared over instructions
+in proportion to InsInfo: many rare tags make an instruction worth rehearsing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from modicum.errors import OptionError
+from modicum.replay.instructions import Instructions, instructions, seen, vectors_of
+from modicum.replay.stage import Plan, Stage, check_floor, taken
+from modicum.selection import Step, pairwise, uniform
+from modicum.selection.insinfo import insinfo, share_over
+from modicum.selection.rows import shown
+from modicum.tags import tagged
+from modicum.tags.keyphrases import Keyphrases
+from modicum.tags.merge import merged
+from modicum.views import View
+from modicum.views.encoder import Encoder
+from modicum.views.hidden import Hidden
+
+_TAGS_SHOWN = 3
+
+
+class _Tagged(NamedTuple):
+    """An instruction's merged tags, and its InsInfo."""
+
+    tags: tuple[str, ...]
+    info: float
+
+
+@dataclass(frozen=True)
+class InsCL:
+    """Share the budget by Wasserstein distance to the new task; pick by InsInfo inside each.
+
+    `how_much=size|uniform` and `which=random` take one ingredient away. `masses=uniform` gives
+    all instructions of a task equal mass, where the paper's better variant counts their rows.
+    `floor` rows of every old task are replayed however near it is to the new one: as published a
+    task that is nearly the same gets nothing. Tags less than `eps` apart are one (DBSCAN with
+    `min_samples`; the paper has 5, which leaves small groups of alike tags apart). They are
+    embedded by the view's encoder if it has one, otherwise by their letters.
+    """
+
+    view: View = field(default_factory=lambda: Hidden(pooling="mean", over="instruction"))
+    how_much: Literal["distance", "size", "uniform"] = "distance"
+    which: Literal["insinfo", "random"] = "insinfo"
+    masses: Literal["frequency", "uniform"] = "frequency"
+    floor: int = 0
+    eps: float = 0.1
+    min_samples: int = 2
+    language: str = "en"
+
+    name: ClassVar[str] = "inscl"
+    paper: ClassVar[str] = "InsCL, Wang et al. 2024, arXiv 2403.11435"
+    needs: ClassVar[str] = "instructions apart from inputs (--fields instruction=COLUMN), tags"
+    cost: ClassVar[str] = "1 forward pass an instruction, its tags, exact transport"
+    fails: ClassVar[str] = (
+        "a task unlike all others soaks up the budget, be it junk; rows without a shared "
+        "instruction leave only the distance to choose by"
+    )
+
+    def __post_init__(self) -> None:
+        check_floor(self.floor)
+        if not 0 < self.eps < 1 or self.min_samples < 1:
+            raise OptionError(
+                f"eps={self.eps}, min_samples={self.min_samples}; "
+                "a cosine distance above 0 and below 1, and at least 1 tag, are needed"
+            )
+
+    def __call__(self, stage: Stage) -> Plan:
+        tasks = [instructions(task.pool) for task in (*stage.old, stage.new)]
+        weight_J = self._weights(stage, tasks)
+        quota_J = stage.share(weight_J, floor=self.floor)
+        if self.which == "random" or not quota_J.any():
+            orders = [uniform(len(t.pool), stage.seed_of(j)) for j, t in enumerate(stage.old)]
+            return Plan(quota_J, weight_J, taken(quota_J, orders))
+        tags = self._tags(stage, tasks)
+        steps = (
+            tuple(_picks(int(quota), tasks[j], tags[j], stage.seed_of(j)))
+            for j, quota in enumerate(quota_J)
+        )
+        return Plan(quota_J, weight_J, tuple(steps))
+
+    def _weights(self, stage: Stage, tasks: list[Instructions]) -> np.ndarray:
+        """α_j ∝ W_{j,new}, or what takes its place."""
+        if self.how_much != "distance":
+            return stage.weights(self.how_much)
+        masses = [task.counts for task in tasks] if self.masses == "frequency" else None
+        found = pairwise(vectors_of(self.view, tasks, stage.meter), masses, seed=stage.seed)
+        names = [task.name for task in (*stage.old, stage.new)]
+        stage.facts["distances"] = {"tasks": names, **found.to_json()}
+        weight_J: np.ndarray = found.value_JJ[:-1, -1]
+        if not weight_J.any():
+            stage.notes.append("no old task is any distance from the new one: shared by size")
+        return weight_J
+
+    def _tags(self, stage: Stage, tasks: list[Instructions]) -> list[list[_Tagged]]:
+        """Merged tags and InsInfo of every instruction, task by task, as all tasks so far have it.
+
+        N and the tags' frequencies are of all distinct instructions, the new task's included.
+        """
+        texts = list(dict.fromkeys(text for task in tasks for text in task.texts))
+        tagging = tagged(
+            stage.tagger or Keyphrases(language=self.language), texts, stage.meter.ledger
+        )
+        # A model's states of single words lie so near to each other that all would be one.
+        embed = (
+            partial(seen, self.view, meter=stage.meter) if isinstance(self.view, Encoder) else None
+        )
+        one = merged(
+            tagging.tags,
+            embed,
+            eps=self.eps,
+            min_samples=self.min_samples,
+            language=self.language,
+        )
+        stage.facts["tags"] = {**tagging.to_json(), **one.to_json()}
+        info_N = insinfo(one.tags)
+        known = {
+            text: _Tagged(words, float(info))
+            for text, words, info in zip(texts, one.tags, info_N, strict=True)
+        }
+        return [[known[text] for text in task.texts] for task in tasks]
+
+
+def _picks(
+    quota: int, task: Instructions, tagged_K: Sequence[_Tagged], seed: int
+) -> Iterator[Step]:
+    """The quota shared over a task's instructions, rows of one drawn at random."""
+    info_K = np.array([each.info for each in tagged_K])
+    share_K = share_over(quota, info_K, task.counts)
+    chance = np.random.default_rng(seed)
+    for k in np.argsort(-info_K, kind="stable"):
+        if not share_K[k]:
+            continue
+        words = ", ".join(tagged_K[k].tags[:_TAGS_SHOWN]) or "none"
+        reason = f"InsInfo {shown(info_K[k])} of its instruction (tags {words}), drawn from its "
+        reason += f"{len(task.rows[k])} rows at random"
+        for row in chance.choice(task.rows[k], share_K[k], replace=False):
+            yield Step(int(row), reason, float(info_K[k]))
