@@ -12,7 +12,7 @@ import pieces
 
 RUNS = {
     "diverse-evol": ("-k", "300", "--set", "rounds=3"),
-    "lobass": ("-k", "6%", "--set", "reference_share=25%", "--set", "epochs=1"),
+    "lobass": ("-k", "6%", "--set", "reference_share=25%"),
 }
 
 

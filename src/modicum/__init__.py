@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from modicum.choose import Selection, select
     from modicum.context import Context
     from modicum.errors import ModicumError
+    from modicum.mixing import Mix, mix
     from modicum.models import find_model
     from modicum.pool import Example, Pool, Turn
     from modicum.scoring import Scored, score
@@ -19,6 +20,7 @@ __all__ = [
     "Budget",
     "Context",
     "Example",
+    "Mix",
     "ModicumError",
     "Pool",
     "Scored",
@@ -26,6 +28,7 @@ __all__ = [
     "Step",
     "Turn",
     "find_model",
+    "mix",
     "score",
     "select",
     "train",
@@ -36,6 +39,7 @@ _HOMES = {
     "Budget": "selection.budget",
     "Context": "context",
     "Example": "pool",
+    "Mix": "mixing",
     "ModicumError": "errors",
     "Pool": "pool",
     "Scored": "scoring",
@@ -43,6 +47,7 @@ _HOMES = {
     "Step": "selection.budget",
     "Turn": "pool",
     "find_model": "models",
+    "mix": "mixing",
     "score": "scoring",
     "select": "choose",
     "train": "tuning",

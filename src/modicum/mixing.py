@@ -59,7 +59,7 @@ class Mix:
         return write_mixed(self, Path(path), command)
 
 
-def replay(
+def mix(
     old: Pool,
     new: Pool,
     method: str | Replay,

@@ -52,7 +52,7 @@ def run_replay(
 ) -> Mixed:
     """`modicum replay`."""
     from modicum.mixed import give_up_mix, manifest_of, open_mix, write_mixed
-    from modicum.mixing import replay
+    from modicum.mixing import mix
     from modicum.parts import build, code_of, find
     from modicum.readers.sources import ending_of
     from modicum.selection.budget import Budget
@@ -76,7 +76,7 @@ def run_replay(
     again = open_mix(out, command)
     if not again:
         try:
-            mix = replay(
+            made = mix(
                 old_pool,
                 new_pool,
                 part,
@@ -91,7 +91,7 @@ def run_replay(
                 too_long=too_long,
                 max_tokens=max_tokens,
             )
-            write_mixed(mix, out, command)
+            write_mixed(made, out, command)
         except ModicumError:
             give_up_mix(out)
             raise
