@@ -8,21 +8,24 @@ from typing import Any
 from modicum.errors import OptionError
 from modicum.parts import build, describe, find, members
 
-_ROOMS = {"select": "modicum.methods", "replay": "modicum.replay"}  # command: its methods
+ROOMS = {"select": "modicum.methods", "replay": "modicum.replay"}  # command: its methods
 
 
 def about(name: str | None = None) -> list[dict[str, Any]]:
     """For one method or all: name, paper, needs, cost, fails, what it does, default options.
 
-    `for` says which commands take it; what select and replay both have is told as select has it.
+    `for` says which commands take it. What select and replay both have is told as select has it,
+    with the options of the other as `replay_options`.
     """
     found: dict[str, dict[str, Any]] = {}
-    for command, room in _ROOMS.items():
+    for command, room in ROOMS.items():
         for each, kind in _kinds(room, name).items():
-            known = found.setdefault(each, {**_about(each, kind), "for": []})
-            known["for"].append(command)
+            said = told(each, kind)
+            if each in found:
+                found[each]["replay_options"] = said["options"]
+            found.setdefault(each, {**said, "for": []})["for"].append(command)
     if not found:
-        find(_ROOMS["select"], str(name))  # which says what there is
+        find(ROOMS["select"], str(name))  # which says what there is
     return [found[each] for each in sorted(found)]
 
 
@@ -35,7 +38,8 @@ def _kinds(room: str, name: str | None) -> dict[str, Any]:
         return {}
 
 
-def _about(name: str, kind: Any) -> dict[str, Any]:
+def told(name: str, kind: Any) -> dict[str, Any]:
+    """What a method says of itself, and its options as they are when none is set."""
     said = {key: getattr(kind, key, "not stated") for key in ("paper", "needs", "cost", "fails")}
     options = {key: value for key, value in describe(build(kind, {})).items() if key != "name"}
     return {"name": name, **said, "does": inspect.getdoc(kind) or "", "options": options}

@@ -107,17 +107,20 @@ def methods(found: list[dict[str, Any]]) -> None:
     out = console()
     if len(found) > 1:
         table = Table(box=box.SIMPLE, pad_edge=False)
-        for heading in ("method", "paper", "needs"):
+        for heading in ("method", "for", "paper", "needs"):
             table.add_column(heading)
         for each in found:
-            table.add_row(*(escape(each[key]) for key in ("name", "paper", "needs")))
+            told = (each["name"], ", ".join(each["for"]), each["paper"], each["needs"])
+            table.add_row(*map(escape, told))
         out.print(table)
         out.print("modicum methods NAME says more of one")
         return
     for key in ("name", "does", "paper", "needs", "cost", "fails"):
         out.print(f"[bold]{key}[/bold]  {escape(found[0][key])}")
-    options = ", ".join(f"{key}={value}" for key, value in _flat(found[0]["options"]))
-    out.print(f"[bold]options[/bold]  {escape(options) or 'none'}")
+    for key in ("options", "replay_options"):
+        if key in found[0]:
+            options = ", ".join(f"{name}={value}" for name, value in _flat(found[0][key]))
+            out.print(f"[bold]{key.replace('_', ' ')}[/bold]  {escape(options) or 'none'}")
 
 
 def console() -> Console:
