@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modicum.errors import RunError
+from modicum.errors import ModicumError, RunError
 from modicum.readers.mix import write_mix
 from modicum.runs import inputs, versions, write_json, write_rejected
 from modicum.usable import kinds
@@ -33,8 +33,7 @@ def open_mix(path: Path, command: Mapping[str, Any]) -> bool:
     """
     claim, told = _claim(path), json.loads(json.dumps(command))
     if manifest_of(path).exists():
-        before = json.loads(manifest_of(path).read_text(encoding="utf-8")).get("command")
-        if before != told:
+        if _command_in(manifest_of(path)) != told:
             raise RunError(f"{path} was written by another command; choose another -o")
         if not path.exists():
             raise RunError(f"{path} is missing, its manifest is not; remove that and run it again")
@@ -46,6 +45,14 @@ def open_mix(path: Path, command: Mapping[str, Any]) -> bool:
         path.unlink(missing_ok=True)  # whole or not, its manifest is missing
     write_json(claim, told)
     return False
+
+
+def _command_in(manifest: Path) -> object:
+    try:
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError:  # not ours
+        return None
+    return found.get("command") if isinstance(found, dict) else None
 
 
 def give_up_mix(path: Path) -> None:
@@ -60,7 +67,11 @@ def write_mixed(mix: Mix, path: Path, command: Mapping[str, Any] | None = None) 
         return path
     with mix.stage.meter.ledger.time("write"):
         new = mix.new.take(mix.new_places)
-        write_mix(new, mix.old, mix.picks, path, mix.order)
+        try:
+            write_mix(new, mix.old, mix.picks, path, mix.order)
+        except ModicumError:
+            give_up_mix(path)
+            raise
         rejected = (*mix.new.rejected, *mix.old.rejected)
         if rejected:
             write_rejected(rejected, path.with_name(f"{path.name}.rejected.jsonl"))
@@ -72,9 +83,6 @@ def write_mixed(mix: Mix, path: Path, command: Mapping[str, Any] | None = None) 
 def manifest(mix: Mix) -> dict[str, Any]:
     """The quota of each old task and why, every replayed row and why, inputs, model, cost."""
     stage, model = mix.stage, mix.stage.meter.model
-    replayed = len(mix.picks)
-    missing = 0 if mix.method["name"] == "none" else stage.rows - replayed
-    notes = [*stage.notes, *_shortfall(mix, missing)]
     return {
         "method": mix.method,
         "budget": str(mix.budget),
@@ -84,7 +92,7 @@ def manifest(mix: Mix) -> dict[str, Any]:
         "tasks": tasks_table(mix),
         **stage.facts,
         "replayed": _replayed(mix),
-        "notes": notes,
+        "notes": [*stage.notes, *_shortfall(mix)],
         "left_out": _left_out(mix),
         "inputs": {"new": inputs(mix.new), "old": inputs(mix.old)},
         "model": {
@@ -97,13 +105,23 @@ def manifest(mix: Mix) -> dict[str, Any]:
     }
 
 
-def _shortfall(mix: Mix, missing: int) -> list[str]:
-    if mix.budget.unit == "tokens" or not missing:
+def _shortfall(mix: Mix) -> list[str]:
+    """Rows that a budget in rows allows and that are not replayed, and why."""
+    if mix.method["name"] == "none":
         return []
-    return [
-        f"the budget allows {mix.stage.rows:,} rows, {missing:,} more than there are: "
-        "no row is replayed twice"
-    ]
+    if mix.budget.unit == "tokens":
+        none = mix.stage.sizes_J.any() and not len(mix.picks)
+        return [f"no row fits into {mix.budget}: the mean row has more tokens"] * bool(none)
+    rows, available = mix.stage.rows, int(mix.stage.sizes_J.sum())
+    told = []
+    if rows > available:
+        told.append(
+            f"the budget allows {rows:,} rows, {rows - available:,} more than there are: "
+            "no row is replayed twice"
+        )
+    if len(mix.picks) < (most := min(rows, available)):
+        told.append(f"the method took {len(mix.picks):,} of the {most:,} rows that it could")
+    return told
 
 
 def tasks_table(mix: Mix) -> list[dict[str, Any]]:
@@ -175,5 +193,17 @@ def _claim(path: Path) -> Path:
 
 
 def _made_from(mix: Mix) -> str:
-    told = [mix.old.fingerprint, mix.new.fingerprint, mix.method, str(mix.budget), mix.stage.seed]
+    """A hash of what decides the file and the manifest."""
+    told = [
+        mix.old.fingerprint,
+        mix.new.fingerprint,
+        mix.method,
+        str(mix.budget),
+        mix.per_task,
+        mix.stage.seed,
+        mix.stage.meter.model.fingerprint,
+        [(mix.stage.old[j].name, step) for j, step in mix.steps],
+        mix.picks.tolist(),
+        mix.order.tolist(),
+    ]
     return hashlib.blake2b(json.dumps(told, default=str).encode(), digest_size=16).hexdigest()

@@ -100,7 +100,9 @@ def mix(
     left_out_old = unusable(old, meter, too_long) | repeated(old, new)
     if ending is not None:
         left_out_old |= unfit(old, new, ending)
-    names, places = grouped(labels, left_out_old)
+    groups = list(zip(*grouped(labels, left_out_old), strict=True))
+    names = [name for name, place_M in groups if len(place_M)]
+    places = tuple(place_M for _, place_M in groups if len(place_M))
     new_places = np.setdiff1d(np.arange(len(new)), list(left_out_new))
     if not len(new_places):
         raise InputError(f"none of the {len(new):,} new rows can be used: {left_out_new[0]}")
@@ -113,6 +115,7 @@ def mix(
         current=meter,
         tagger=tagger or own_tags(old, new),
         seed=seed,
+        notes=[f"no row of {name} can be replayed" for name, each in groups if not len(each)],
     )
     plan = planned(part, stage)
     if limit.unit == "tokens":

@@ -59,7 +59,9 @@ def run_replay(
 
     limit, part = Budget.parse(budget), build(find("modicum.replay", method), settings)
     ending = "".join(ending_of(out))
-    old_pool, new_pool = old.read(), replace(old, paths=tuple(new)).read()
+    # The new rows are one task, whatever column names the old ones.
+    fields = {field: column for field, column in (old.fields or {}).items() if field != "task"}
+    old_pool, new_pool = old.read(), replace(old, paths=tuple(new), fields=fields).read()
     tasks = tasks_of(old_pool, old)
     command = {
         "command": "replay",

@@ -18,7 +18,7 @@ def allowed(budget: Budget, lengths: Sequence[np.ndarray], per_task: bool) -> in
     The budget is of all old tasks together, with `per_task` of each on average, as InsCL's public
     code has it; a share is of the old rows. Tokens become rows of the mean length.
     """
-    if not lengths:
+    if not any(map(len, lengths)):
         return 0
     if per_task and budget.unit == "percent":
         return sum(budget.rows(len(each)) or 0 for each in lengths)
@@ -36,17 +36,27 @@ def planned(method: Replay, stage: Stage) -> Plan:
             "a replay method returns a Plan with the steps of every old task; "
             f"this one gave {type(plan).__name__}"
         )
+    for name in ("quota_J", "weight_J"):
+        _check_numbers(name, getattr(plan, name), len(stage.old))
     for task, steps in zip(stage.old, plan.steps, strict=True):
         picks = [step.pick for step in steps]
         if len(set(picks)) < len(picks):
             raise BudgetError(f"the method picked a row of {task.name} twice")
-        if picks and not 0 <= min(picks) <= max(picks) < len(task.pool):
+        if wrong := [pick for pick in picks if not 0 <= pick < len(task.pool)]:
             raise BudgetError(
-                f"the method picked row {max(picks)} of {task.name}, which has {len(task.pool)}"
+                f"the method picked row {wrong[0]} of {task.name}, which has {len(task.pool)}"
             )
     if (total := sum(map(len, plan.steps))) > stage.rows:
         raise BudgetError(f"the method picked {total} rows, the budget is {stage.rows}")
     return plan
+
+
+def _check_numbers(name: str, given: object, tasks: int) -> None:
+    if not (isinstance(given, np.ndarray) and given.shape == (tasks,) and np.isfinite(given).all()):
+        raise BudgetError(
+            f"the method's {name} is {given}; give an array with a finite number for each of "
+            f"{tasks} old tasks"
+        )
 
 
 def within_tokens(plan: Plan, lengths: Sequence[np.ndarray], most: float) -> Plan:

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from modicum.errors import OptionError
+from modicum.errors import InputError, OptionError
 from modicum.replay.instructions import Instructions, instructions, seen, vectors_of
 from modicum.replay.stage import Plan, Stage, check_floor, taken
 from modicum.selection import Step, pairwise, uniform
@@ -94,11 +94,18 @@ class InsCL:
         if self.how_much != "distance":
             return stage.weights(self.how_much)
         masses = [task.counts for task in tasks] if self.masses == "frequency" else None
-        found = pairwise(vectors_of(self.view, tasks, stage.meter), masses, seed=stage.seed)
+        vectors = vectors_of(self.view, tasks, stage.meter)
         names = [task.name for task in (*stage.old, stage.new)]
+        for name, vectors_KD in zip(names, vectors, strict=True):
+            if not np.isfinite(vectors_KD).all(axis=1).any():
+                raise InputError(
+                    f"the {self.view.name} view gives no instruction of task {name} a finite "
+                    "vector; use another view, or --set how_much=size"
+                )
+        found = pairwise(vectors, masses, seed=stage.seed)
         stage.facts["distances"] = {"tasks": names, **found.to_json()}
         weight_J: np.ndarray = found.value_JJ[:-1, -1]
-        if not weight_J.any():
+        if stage.old and not weight_J.any():
             stage.notes.append("no old task is any distance from the new one: shared by size")
         return weight_J
 

@@ -43,13 +43,15 @@ class Prototype:
         vectors = [self._vectors(task.pool, stage) for task in stage.old]
         seen = [int(np.isfinite(vectors_ND).all(axis=1).sum()) for vectors_ND in vectors]
         quota_J = stage.share(weight_J, seen, self.floor)
-        orders = (self._order(each, stage.seed_of(j), stage) for j, each in enumerate(vectors))
+        orders = (self._order(each, stage.seed_of(j)) for j, each in enumerate(vectors))
         return Plan(quota_J, weight_J, taken(quota_J, orders))
 
     def _vectors(self, pool: Pool, stage: Stage) -> np.ndarray:
         return aligned(self.view, self.view(pool, stage.meter), pool, dimensions=2)
 
-    def _order(self, vectors_ND: np.ndarray, seed: int, stage: Stage) -> Iterator[Step]:
+    def _order(self, vectors_ND: np.ndarray, seed: int) -> Iterator[Step]:
+        if not np.isfinite(vectors_ND).all(axis=1).any():
+            return iter(())
         made = kmeans(vectors_ND, self.clusters, seed)
         return by_quota(
             made.labels_N, -_from_centre(vectors_ND, made), "minus its distance from the centre"
