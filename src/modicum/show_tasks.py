@@ -64,6 +64,8 @@ def streamed(done: Done) -> None:
     out.print(_table(("method", "order", "arms", *shown), rows))
     if record["pairs"]:
         out.print(f"{measure}: differences at the end, 95 % intervals")
+        if any(pair["repetitions"] == 1 for pair in record["pairs"]):
+            out.print("with one seed an interval is about the tested rows alone, not other seeds")
         first = record["pairs"][0]["methods"][0]  # all pairs are in stream.json
         rows = [
             (

@@ -135,25 +135,26 @@ def parse_methods(text: str, settings: Mapping[str, str]) -> dict[str, Replay]:
     """`inscl,inscl(which=random),none` as methods by label; `settings` go to all that take them."""
     parts: dict[str, Replay] = {}
     taken: set[str] = set()
+    text = re.sub(r"\s*([(),=])\s*", r"\1", text.strip())
     for name, inner in _METHOD.findall(text):
-        kind = find("modicum.replay", name.strip())
+        kind = find("modicum.replay", name)
         known = option_names(build(kind, {}))
         mine = {key: value for key, value in settings.items() if key in known}
         taken |= mine.keys()
-        label = f"{name.strip()}({inner})" if inner else name.strip()
+        label = f"{name}({inner})" if inner else name
         if label in parts:
             raise OptionError(f"-m {label} is given twice")
         parts[label] = build(kind, {**mine, **_options(inner)})
     if left := settings.keys() - taken:
         raise OptionError(f"--set {min(left)}: none of {', '.join(parts)} has this option")
-    if not parts or ",".join(parts) != re.sub(r"\s*,\s*", ",", text.strip()):
+    if not parts or ",".join(parts) != text:
         raise OptionError(f"-m {text}: write METHOD,METHOD(option=value),…")
     return parts
 
 
 def _options(inner: str) -> dict[str, str]:
-    pairs = [word.partition("=") for word in inner.split(",") if word.strip()]
-    return {key.strip(): value.strip() for key, _, value in pairs}
+    pairs = [word.partition("=") for word in inner.split(",") if word]
+    return {key: value for key, _, value in pairs}
 
 
 def _tasks(pool: Pool, reading: Reading) -> list[str]:

@@ -61,19 +61,31 @@ class Course:
     tagger: Tagger | None
     keep_models: Keep
     _alone: dict[tuple[int, int], Tuned] = field(default_factory=dict, repr=False)
+    _paid: set[str] = field(default_factory=set, repr=False)  # shared, and counted already
 
     def run(self, arm: Arm) -> tuple[list[dict[str, Any]], Ledger]:
         """The facts of every stage of an arm, and what it cost beyond what arms share."""
         meter = replace(self.base, ledger=Ledger())
-        stages = Rounds(self.folder / "arms" / arm.name, self.bench.made_from, meter.ledger)
+        place, first = self.folder / "arms" / arm.name, _single(arm.tasks[0], arm.seed)
         facts = []
         for t in range(len(self.tasks)):
+            # The first stage is that of every arm that begins with this task: all share its cost.
+            stages = Rounds(place, self.bench.made_from, meter.ledger if t else self.base.ledger)
             facts.append(stages.once(t, partial(self._stage, arm, t, meter)))
+            self._paid.update({first, *(f"{first}/{i}" for i in arm.tasks[:2])})
             if t and self.keep_models != "all":
                 shutil.rmtree(self._place(arm, t - 1), ignore_errors=True)
         if self.keep_models == "none":
             shutil.rmtree(self._place(arm, len(self.tasks) - 1), ignore_errors=True)
         return facts, meter.ledger
+
+    def tidy(self) -> None:
+        """Remove what is not to be kept of the models that arms share, once all arms are done."""
+        models = self.folder / "models"
+        for path in [] if self.keep_models == "all" else list(models.glob("alone-*")):
+            shutil.rmtree(path, ignore_errors=True)
+        if self.keep_models == "none":
+            shutil.rmtree(models, ignore_errors=True)
 
     def rehearse(self, arm: Arm) -> None:
         """Let the method choose for the last stage, as if the base had learned the tasks.
@@ -85,14 +97,14 @@ class Course:
     def single(self, task: int, seed: int) -> Tuned:
         """The base tuned on one task alone: its expert, and the first stage of an arm."""
         if (task, seed) not in self._alone:  # its cost is counted once
-            rendered = self._alone_rows(task)
+            rendered, name = self._alone_rows(task), _single(task, seed)
             self._alone[task, seed] = tune(
                 rendered,
                 self.base.model,
-                self.folder / "models" / _single(task, seed),
+                self.folder / "models" / name,
                 self.recipe,
                 seed=seed,
-                ledger=self.base.ledger,
+                ledger=self._ledger(name, self.base),
                 what=f"{self.tasks.names[task]} alone: training on {len(rendered)} rows",
             )
         return self._alone[task, seed]
@@ -101,15 +113,17 @@ class Course:
         """The scores on a task of the model tuned on it alone; it is trained once, on any run."""
         identity = made_from(self._alone_rows(task), self.base.model, self.recipe, seed)
         found = self.bench.shared(
-            identity, task, lambda: self._of(self.single(task, seed)), self.base.ledger
+            self._cut(identity), task, lambda: self._of(self.single(task, seed)), self.base.ledger
         )
+        self._paid.add(_single(task, seed))  # what was kept says what the training cost, too
         return found.means()
 
     def untrained(self, task: int) -> Mapping[str, float]:
         """The base's scores on a task."""
         model = self.base.model
         identity = f"{model.fingerprint}-{str(model.dtype).removeprefix('torch.')}"
-        return self.bench.shared(identity, task, lambda: self.base, self.base.ledger).means()
+        found = self.bench.shared(self._cut(identity), task, lambda: self.base, self.base.ledger)
+        return found.means()
 
     def _stage(self, arm: Arm, t: int, meter: Meter) -> dict[str, Any]:
         """Replay, tune on from the last model, evaluate on what was seen and on what comes next."""
@@ -126,7 +140,8 @@ class Course:
         seen = meter.through(model, Store(tuned.folder / MEASURED))
         scores = {}
         for i in arm.tasks[: t + 2]:  # the next as well: what it gains before it is learned
-            scores[self.tasks.names[i]] = self.bench.score(key, i, lambda: seen, meter.ledger)
+            spent = self._ledger(f"{key}/{i}", meter)
+            scores[self.tasks.names[i]] = self.bench.score(key, i, lambda: seen, spent)
         model.release()
         return {
             "task": self.tasks.names[task],
@@ -217,6 +232,14 @@ class Course:
 
     def _place(self, arm: Arm, t: int) -> Path:
         return self.folder / "models" / arm.name / str(t)
+
+    def _ledger(self, what: str, meter: Meter) -> Ledger:
+        """Where to count this: nowhere if it is shared, and another arm's first stage did."""
+        return Ledger() if what in self._paid else meter.ledger
+
+    def _cut(self, identity: str) -> str:
+        """The name of a model's values where rows are cut: at another limit they are others."""
+        return f"{identity}-cut-{self.base.max_tokens}" if self.base.truncate else identity
 
     def _of(self, tuned: Tuned) -> Meter:
         return self.base.through(tuned.model(self.base.model), Store(tuned.folder / MEASURED))

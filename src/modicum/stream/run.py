@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,8 +63,7 @@ def stream(
         "pairs": [row for measure in _measures(base) for row in pairs(done, measure, experts)],
         "shared_ledger": shared,
     }
-    if course.keep_models == "none":
-        shutil.rmtree(course.folder / "models", ignore_errors=True)
+    course.tidy()
     return Streamed(record, total)
 
 

@@ -97,17 +97,26 @@ def pairs(done: Sequence[Done], measure: str, experts: Scores) -> list[dict[str,
     orders = list(dict.fromkeys(each.arm.order for each in done))
     at = {(each.arm.label, each.arm.order, each.arm.seed): each for each in done}
     seeds = sorted({each.arm.seed for each in done})
-    weighings: dict[str, Callable[[Done], list[float]]] = {"AP": _equally}
-    if measure not in LOSSES and all(scores[measure] > 0 for scores in experts.values()):
-        weighings["RG"] = lambda each: _by_expert(each, measure, experts)
     found = []
     for one, other in combinations(labels, 2):
         for order in [*orders, *([ALL_ORDERS] if len(orders) > 1 else [])]:
             some = [o for o in orders if order in (o, ALL_ORDERS)]
             both = [(at[one, o, s], at[other, o, s]) for o in some for s in seeds]
-            for number, weigh in weighings.items():
+            for number, weigh in _weighings(both, measure, experts).items():
                 told = _difference(both, measure, weigh)
                 found.append({"methods": [one, other], "order": order, "number": number, **told})
+    return found
+
+
+def _weighings(
+    both: Sequence[tuple[Done, Done]], measure: str, experts: Scores
+) -> dict[str, Callable[[Done], list[float]]]:
+    """The numbers that are defined for these arms, as weights of the tasks."""
+    found: dict[str, Callable[[Done], list[float]]] = {"AP": _equally}
+    scores = [scores[measure] for scores in experts.values()]
+    old = {i for one, _ in both for i in one.arm.tasks[:-1]}
+    if measure not in LOSSES and all(scores[i] > 0 for i in old):
+        found["RG"] = lambda each: _by_expert(each, scores)
     return found
 
 
@@ -152,13 +161,11 @@ def _equally(done: Done) -> list[float]:
     return [1 / len(done.last)] * len(done.last)
 
 
-def _by_expert(done: Done, measure: str, experts: Scores) -> list[float]:
+def _by_expert(done: Done, experts: Sequence[float]) -> list[float]:
     """Weights of the tasks, as they were given, in the Relative Gain at the end."""
     last = done.arm.tasks[-1]
     each = 100 / (len(done.last) - 1)
-    return [
-        0.0 if i == last else each / scores[measure] for i, scores in enumerate(experts.values())
-    ]
+    return [0.0 if i == last else each / expert for i, expert in enumerate(experts)]
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any] | None:

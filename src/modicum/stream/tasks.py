@@ -71,8 +71,9 @@ def split(
         dropped |= more
     tested = {content for rows in test for content in rows.digests}
     kept = [i for i in usable.tolist() if pool.digests[i] not in tested]
-    if other is not None and len(kept) < len(usable):
-        dropped["held out as well"] = len(usable) - len(kept)
+    own = 0 if other is not None else sum(map(len, test))
+    if twice := len(usable) - len(kept) - own:
+        dropped["held out as well"] = twice
     rows = meter.narrow(pool, np.array(kept, dtype=np.int64))
     places = _places([labels[i] for i in kept], names, np.arange(len(kept)))
     _check(names, places, test)
@@ -100,8 +101,11 @@ def _given(
         )
     left_out = unusable(test, meter, too_long)
     usable = np.setdiff1d(np.arange(len(test)), list(left_out))
-    pools = (meter.narrow(test, places_M) for places_M in _places(labels, names, usable))
-    return tuple(pools), {f"--eval, {why}": n for why, n in kinds(left_out.values()).items()}
+    places = _places(labels, names, usable)
+    dropped = {f"--eval, {why}": n for why, n in kinds(left_out.values()).items()}
+    if others := len(usable) - sum(map(len, places)):
+        dropped["--eval, of another task"] = others
+    return tuple(meter.narrow(test, places_M) for places_M in places), dropped
 
 
 def _check(names: Sequence[str], places: Sequence[np.ndarray], test: Sequence[Pool]) -> None:
@@ -114,7 +118,7 @@ def _check(names: Sequence[str], places: Sequence[np.ndarray], test: Sequence[Po
         if not len(places_M) or len(rows) < LEAST:
             raise InputError(
                 f"task {name} has {len(places_M)} rows to learn and {len(rows)} held out; "
-                f"at least 1 and {LEAST} are needed"
+                f"at least 1 and {LEAST} are needed: give it more rows, or change --holdout"
             )
 
 
