@@ -174,7 +174,7 @@ def test_rows_whose_columns_are_called_otherwise_are_written_anew(tmp_path):
     old = pool(tmp_path / "old.jsonl", {"instruction": "d", "input": "e", "output": "f", "x": 1})
     write_mix(new, old, np.array([0]), tmp_path / "mix.jsonl", np.array([1, 0]))
     first = json.loads((tmp_path / "mix.jsonl").read_text().split("\n")[:-1][0])
-    assert first == {"instruction": "d\n\ne", "context": "", "response": "f"}
+    assert first == {"instruction": "d", "context": "e", "response": "f"}
 
 
 def test_the_columns_that_the_user_named_are_those_of_the_mix(tmp_path):
@@ -291,6 +291,18 @@ def test_a_column_that_may_not_be_null_and_one_of_another_type_refuse_a_row(tmp_
         pq.write_table(table, tmp_path / "new.parquet")
         found = unfit(old, Pool.read(tmp_path / "new.parquet"), ".parquet")
         assert list(found) == [0] and re.search(reason, found[0])
+
+
+def test_a_folder_is_read_without_the_mixes_that_lie_in_it(tmp_path):
+    new = pool(tmp_path / "new.jsonl", row(ASKED[0], "alpaca"))
+    mixed(new, pool(tmp_path / "old.csv", row(ASKED[1], "alpaca")), tmp_path / "mix.jsonl.gz")
+    for name in ("mix.jsonl.gz.manifest.json", "mix.jsonl.gz.rejected.jsonl", "x.manifest.json"):
+        save(tmp_path / name, [row(ASKED[2], "alpaca")])
+    read = [file.path.rpartition("/")[2] for file in Pool.read(tmp_path).files]
+    assert read == ["new.jsonl", "old.csv", "x.manifest.json"]
+    assert len(Pool.read(tmp_path / "mix.jsonl.gz")) == 2
+    (tmp_path / "mix.jsonl.gz").unlink()
+    assert len(Pool.read(tmp_path).files) == 3
 
 
 def test_new_files_that_are_not_alike_are_named(tmp_path):

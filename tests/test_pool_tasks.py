@@ -30,6 +30,10 @@ def test_a_task_column_is_read_as_text_and_what_is_no_text_is_none(pool_of):
     assert not pool.rejected
 
 
+def test_space_around_a_task_does_not_make_it_another(pool_of):
+    assert pool_of({"task": "sums"}, {"task": " sums\n"}).tasks == ["sums", "sums"]
+
+
 def test_a_task_column_that_the_user_names_may_not_hold_lists(pool_of):
     pool = pool_of({"kind": "sums"}, {"kind": ["sums"]}, {"kind": None}, task="kind")
     assert pool.tasks == ["sums", None]

@@ -21,7 +21,7 @@ def progress(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[in
 
     rate = TextColumn("{task.fields[rate]}")
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # it may name a task of the user's
         BarColumn(),
         TextColumn(f"{{task.completed:,.0f}}/{{task.total:,.0f}} {unit}"),
         rate,

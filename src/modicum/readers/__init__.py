@@ -12,8 +12,10 @@ compression by its first bytes, JSON lines or an array by its text, the format r
     labels     a row → its task and tags      inputs     one input, counted
     back       positions → files like the inputs
     shape      turns → a row as another file has it
-    target     the file that rows are mixed into
-    fit        a row written anew for it      mix        old rows among those of a new file
+    target     the file that rows are mixed into, its Arrow schema      schema
+    raw        rows as their file holds them  further    their columns beside the turns
+    fit        a row written anew             incoming   rows as they are or anew
+    mix        old rows among those of a new file
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from modicum.pool import Pool, SourceFile, in_pool_order
 from modicum.readers.columnar import Columnar, columnar_writer, open_columnar, taken
 from modicum.readers.hub import open_hub
 from modicum.readers.layout import layout, text_start
-from modicum.readers.sources import HUB
+from modicum.readers.sources import HUB, ending_of
 from modicum.readers.streams import compressed, copy, file_hash, new_file, open_bytes, skip
 from modicum.readers.tables import csv_header
 
@@ -51,7 +51,7 @@ def write_back(
     for (ending, _), parts in groups.items():
         uses[ending] += 1
         path = folder / f"{stem}{f'-{uses[ending]}' if uses[ending] > 1 else ''}{ending}"
-        with new_file(path) as file, compressed(file, _compression(ending)) as out:
+        with new_file(path) as file, compressed(file, ending_of(ending)[1]) as out:
             _write(parts, out)
         written.append(path)
     return written
@@ -79,17 +79,8 @@ def check_unchanged(file: SourceFile) -> None:
         raise InputError(f"{file.path} changed since it was read; read the pool again")
 
 
-def ending_base(ending: str) -> str:
-    """`.jsonl` of `.jsonl.gz`."""
-    return Path(f"x{ending}").suffixes[0]
-
-
-def _compression(ending: str) -> str:
-    return ending.removeprefix(ending_base(ending))
-
-
 def _write(parts: list[Part], out: BinaryIO) -> None:
-    match ending_base(parts[0].file.ending):
+    match ending_of(parts[0].file.ending)[0]:
         case ".csv":
             _write_csv(parts, out)
         case ".parquet" | ".arrow":
@@ -140,9 +131,9 @@ def _write_columnar(parts: list[Part], out: BinaryIO) -> None:
 
 def _columns(file: SourceFile) -> str:
     """What the rows of a table must share to stand in one file."""
-    if ending_base(file.ending) == ".csv":
+    if ending_of(file.ending)[0] == ".csv":
         return header_bytes(file).strip().decode(errors="surrogateescape")
-    if ending_base(file.ending) in (".parquet", ".arrow"):
+    if ending_of(file.ending)[0] in (".parquet", ".arrow"):
         with ExitStack() as opened:
             return str(opened_columnar(file, opened).schema.remove_metadata())
     return ""
@@ -152,7 +143,7 @@ def opened_columnar(file: SourceFile, opened: ExitStack) -> Columnar:
     """A Parquet or Arrow input, or a data set of the hub, open until `opened` closes."""
     if file.path.startswith(HUB):
         return open_hub(file.path)[0]
-    return opened.enter_context(open_columnar(file.path, ending_base(file.ending)))
+    return opened.enter_context(open_columnar(file.path, ending_of(file.ending)[0]))
 
 
 def header_bytes(file: SourceFile) -> bytes:

@@ -41,7 +41,7 @@ NEEDED = {
     "alpaca": ("instruction", "output"),
     "prompt-completion": ("prompt", "completion"),
 }
-_SPOKEN = {**NEEDED, "alpaca": ("instruction", "input", "output")}
+_REPEATED = {**NEEDED, "alpaca": ("instruction", "input", "output")}  # what a note names
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def read_row(row: Mapping[str, Any], columns: Columns, format: str | None) -> Re
             continue
         if _said(first.turns) != _said(other.turns):
             return first._replace(differs=other.format)
-        same += [n for f in _SPOKEN[other.format] for n in columns.names(f) if n in row]
+        same += [n for f in _REPEATED[other.format] for n in columns.names(f) if n in row]
     return first._replace(same=tuple(same))
 
 

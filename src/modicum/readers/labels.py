@@ -11,7 +11,7 @@ from modicum.readers.turns import BadRow, as_text
 
 
 def task_of(row: Mapping[str, Any], columns: Columns) -> str | None:
-    """The task of a row: text, or a number as text; None where it is null or blank.
+    """The task of a row: text, stripped, or a number as text; None where it is null or blank.
 
     A column that merely happens to be called `task` is no fault whatever it holds; in one that
     the user named, a list or an object is.
@@ -20,7 +20,7 @@ def task_of(row: Mapping[str, Any], columns: Columns) -> str | None:
     if "task" not in columns.mapped and not isinstance(value, str | bool | int | float):
         return None
     text = as_text(value, columns.mapped.get("task", "task"))
-    return text if text and text.strip() else None
+    return (text and text.strip()) or None
 
 
 def tags_of(row: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:

@@ -2,6 +2,7 @@
 
 A row whose file has the same format, columns and kind of file comes back as it is; any other is
 written anew from its turns, in the new file's columns. Reading the file gives the very turns.
+What else the rows hold and the mixed file does not is counted, column by column.
 """
 
 from __future__ import annotations
@@ -10,62 +11,56 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
 from modicum.errors import InputError
 from modicum.pool import Pool, SourceFile
-from modicum.readers.back import (
-    Part,
-    check_unchanged,
-    ended,
-    header_bytes,
-    opened_columnar,
-    row_bytes,
-)
+from modicum.readers.back import Part, ended, header_bytes, opened_columnar, row_bytes
 from modicum.readers.columnar import Columnar, columnar_writer, taken
-from modicum.readers.fit import encoded, fitted
+from modicum.readers.fit import encoded
+from modicum.readers.incoming import Lost, anew, each, raw_of, sorted_out, sure
+from modicum.readers.raw import kind_of
+from modicum.readers.schema import under
 from modicum.readers.sources import ending_of
 from modicum.readers.streams import compressed, new_file
-from modicum.readers.target import Target, as_it_is, target
+from modicum.readers.target import Target, target
 
 _BATCH = 4096  # rows that are Python objects at once, on their way into a table
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 
-class _Rows(NamedTuple):
-    """Some rows of a pool that the mixed file takes in one way."""
+def unfit(pool: Pool, new: Pool, ending: str) -> dict[int, str]:
+    """Positions of `pool` that cannot be written in the new file's format: why, and what to do.
 
-    file: SourceFile | None  # the file they stand in as they are; None: written anew
-    places_K: np.ndarray  # which of the rows asked for
-    positions_K: np.ndarray  # in the pool
-
-
-def unfit(old: Pool, new: Pool, ending: str) -> dict[int, str]:
-    """Positions of `old` that cannot be written in the new file's format: why, and what to do.
-
-    `ending` is that of the mixed file, `.jsonl` or `.csv.gz`. New files that share no format,
-    columns or kind of file raise `InputError`.
+    Rows that come back as they are fit. With an ending of another kind than the new file's its own
+    rows are written anew too, and may not fit. `ending` is that of the mixed file, `.jsonl` or
+    `.csv.gz`. New files that share no format, columns or kind of file raise `InputError`.
     """
-    into = target(new, ending_of(Path(f"mix{ending}"))[0])
+    into = target(new, ending_of(ending)[0])
     found: dict[int, str] = {}
-    for rows in _sorted_out(old, np.arange(len(old)), into):
-        if rows.file is None:
-            for position, row in zip(rows.positions_K, _anew(old, rows, into), strict=True):
+    for rows in sorted_out(pool, np.arange(len(pool)), into):
+        if not rows.as_it_is:
+            mine = rows.file in into.new
+            own = raw_of(pool, rows) if mine else [None] * len(rows.positions_K)
+            for position, row in zip(rows.positions_K, anew(pool, rows, into, own), strict=True):
                 if isinstance(row, str):
                     found[int(position)] = row
     return dict(sorted(found.items()))
 
 
-def write_mix(new: Pool, old: Pool, picks: np.ndarray, path: Path, order: np.ndarray) -> None:
+def write_mix(
+    new: Pool, old: Pool, picks: np.ndarray, path: Path, order: np.ndarray
+) -> tuple[str, ...]:
     """Write every row of `new` and the picked rows of `old` to a new file, in this order.
 
     Place `i` holds row `order[i]`: row `r` of `new`, or from `len(new)` on pick `r - len(new)`.
-    The ending of `path` says what file it becomes. A row that does not fit (see `unfit`), an input
-    that changed and a path that exists raise `InputError`, and nothing is left half written. The
-    rows are held in memory.
+    The ending of `path` says what file it becomes. Returned are notes: for each input the columns
+    that the mixed file does not hold, and in how many rows. A row that does not fit (see `unfit`),
+    an input that changed and a path that exists raise `InputError`, and nothing is left half
+    written. The rows are held in memory.
     """
     ending, compression = ending_of(path)
     into = target(new, ending)
@@ -75,53 +70,38 @@ def write_mix(new: Pool, old: Pool, picks: np.ndarray, path: Path, order: np.nda
         raise InputError(f"an order of {len(order_R)} places does not hold {rows} rows once each")
     if len(picks_K) and not 0 <= picks_K.min() <= picks_K.max() < len(old):
         raise InputError(f"picks {picks_K.min()}..{picks_K.max()} of a pool of {len(old)}")
-    asked = [(new, np.arange(len(new))), (old, picks_K)]
+    asked, lost = [(new, np.arange(len(new))), (old, picks_K)], Lost()
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as file, compressed(file, compression) as out:
         if into.columnar is None:
-            lines = [line for pool, chosen_K in asked for line in _lines(pool, chosen_K, into)]
+            lines = [
+                line for pool, chosen_K in asked for line in _lines(pool, chosen_K, into, lost)
+            ]
             _write_lines([lines[row] for row in order_R.tolist()], into, out)
         else:
-            table = _table(asked, order_R, into, into.columnar.schema)
+            table = _table(asked, order_R, into, into.columnar.schema, lost)
             _write_table(table, path, into.columnar, out)
+    return _notes(lost)
 
 
-def _sorted_out(pool: Pool, positions_K: np.ndarray, into: Target) -> Iterator[_Rows]:
-    """The rows by the file they lie in, and whether they can stand as they are."""
-    file_K = pool.table["file"].to_numpy()[positions_K]
-    for number in np.unique(file_K).tolist():
-        places_K = np.flatnonzero(file_K == number)
-        file = pool.files[number] if pool.files else None
-        kept = file if file and as_it_is(file, into) else None
-        if kept:
-            check_unchanged(kept)
-        yield _Rows(kept, places_K, positions_K[places_K])
+def _notes(lost: Lost) -> tuple[str, ...]:
+    found: dict[str, list[str]] = {}
+    for (path, name), count in lost.items():
+        found.setdefault(path, []).append(f"{name} ({count:,} row{'s' * (count > 1)})")
+    return tuple(
+        f"columns of {path} that the mix has no place for, or holds as another type: "
+        f"{', '.join(names)}"
+        for path, names in found.items()
+    )
 
 
-def _anew(pool: Pool, rows: _Rows, into: Target) -> Iterator[dict[str, Any] | str]:
-    chosen = Pool(pool.table.take(pa.array(rows.positions_K)))
-    return (fitted(example, into) for example in chosen)
-
-
-def _sure(pool: Pool, rows: _Rows, into: Target) -> Iterator[dict[str, Any]]:
-    for position, row in zip(rows.positions_K, _anew(pool, rows, into), strict=True):
-        if isinstance(row, str):
-            raise InputError(f"{pool.where(int(position))}: {row}")
-        yield row
-
-
-def _lines(pool: Pool, positions_K: np.ndarray, into: Target) -> list[bytes]:
+def _lines(pool: Pool, positions_K: np.ndarray, into: Target, lost: Lost) -> list[bytes]:
     lines = [b""] * len(positions_K)
-    for rows in _sorted_out(pool, positions_K, into):
-        if rows.file is None:
-            made = (encoded(row, into) for row in _sure(pool, rows, into))
+    for rows in sorted_out(pool, positions_K, into):
+        if rows.as_it_is:
+            made = each(pool, rows, lambda file, spans: row_bytes(Part(file, spans)))
         else:
-            start_K, end_K = (
-                pool.table[name].to_numpy()[rows.positions_K].tolist() for name in ("start", "end")
-            )
-            spans = sorted(set(zip(start_K, end_K, strict=True)))
-            found = dict(zip(spans, row_bytes(Part(rows.file, spans)), strict=True))
-            made = (found[span] for span in zip(start_K, end_K, strict=True))
+            made = (encoded(row, into) for row in sure(pool, rows, into, lost))
         for place, line in zip(rows.places_K.tolist(), made, strict=True):
             lines[place] = line
     return lines
@@ -132,7 +112,7 @@ def _write_lines(lines: Sequence[bytes], into: Target, out: BinaryIO) -> None:
         out.write(b"[\n" + b",\n".join(line.strip() for line in lines) + b"\n]\n")
         return
     if into.kind == "csv":
-        own = into.like.ending.startswith(".csv")
+        own = kind_of(into.like) == "csv"
         header = dict(zip(into.header, into.header, strict=True))
         out.write(ended(header_bytes(into.like)) if own else encoded(header, into))
     for line in lines:
@@ -151,15 +131,25 @@ def _write_table(table: pa.Table, path: Path, like: Columnar, out: BinaryIO) -> 
 
 
 def _table(
-    asked: Sequence[tuple[Pool, np.ndarray]], order_R: np.ndarray, into: Target, schema: pa.Schema
+    asked: Sequence[tuple[Pool, np.ndarray]],
+    order_R: np.ndarray,
+    into: Target,
+    schema: pa.Schema,
+    lost: Lost,
 ) -> pa.Table:
     tables: list[pa.Table] = []
     places: list[np.ndarray] = []  # of each row asked for, in the tables one after another
     size = 0
     for pool, positions_K in asked:
         place_K = np.zeros(len(positions_K), dtype=np.int64)
-        for rows in _sorted_out(pool, positions_K, into):
-            made, inner_K = _part(pool, rows, into, schema)
+        for rows in sorted_out(pool, positions_K, into):
+            inner_K = np.arange(len(rows.places_K))
+            if rows.as_it_is and rows.file:
+                start_K = pool.table["start"].to_numpy()[rows.positions_K]
+                once, inner_K = np.unique(start_K, return_inverse=True)
+                made = _taken(rows.file, once.tolist(), schema, lost)
+            else:
+                made = _written(sure(pool, rows, into, lost), schema)
             place_K[rows.places_K] = size + inner_K
             tables += made
             size += sum(table.num_rows for table in made)
@@ -169,29 +159,18 @@ def _table(
     return whole.take(pa.array(np.concatenate(places)[order_R]))
 
 
-def _part(
-    pool: Pool, rows: _Rows, into: Target, schema: pa.Schema
-) -> tuple[list[pa.Table], np.ndarray]:
-    """The rows as tables, and where each of them stands there."""
-    if rows.file is None:
-        made = _sure(pool, rows, into)
-        parts = iter(lambda: list(islice(made, _BATCH)), [])
-        tables = [pa.Table.from_pylist(part, schema=schema) for part in parts]
-        return tables, np.arange(len(rows.places_K))
-    start_K = pool.table["start"].to_numpy()[rows.positions_K]
-    once, inner_K = np.unique(start_K, return_inverse=True)
+def _written(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> list[pa.Table]:
+    parts = iter(lambda: list(islice(rows, _BATCH)), [])
+    return [pa.Table.from_pylist(part, schema=schema) for part in parts]
+
+
+def _taken(
+    file: SourceFile, rows_K: Sequence[int], schema: pa.Schema, lost: Lost
+) -> list[pa.Table]:
+    made = []
     with ExitStack() as opened:
-        found = taken(opened_columnar(rows.file, opened), once.tolist())
-        return [_as_schema(table, schema) for table in found], inner_K
-
-
-def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of the schema; null where the table has none of that type."""
-    places = [table.schema.get_field_index(field.name) for field in schema]
-    columns = [
-        table.column(place)
-        if place >= 0 and table.schema.field(place).type == field.type
-        else pa.nulls(table.num_rows, field.type)
-        for place, field in zip(places, schema, strict=True)
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+        for table in taken(opened_columnar(file, opened), rows_K):
+            fitting, gone = under(table, schema)
+            lost.update({(file.path, name): count for name, count in gone.items()})
+            made.append(fitting)
+    return made

@@ -1,8 +1,8 @@
 """Turns → a row as another file has it: its format, its columns, its way to write a turn.
 
 The same turns come back when the row is read; where that cannot be, `misfit` says why. What the
-other file's first row looks like decides the keys of a turn, the names of the roles, and whether
-turns are a list, one object or text.
+other file's first usable row looks like decides the keys of a turn, the names of the roles, and
+whether turns are a list, one object or text.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from modicum.pool import Turn
+from modicum.pool import Example, Turn
 from modicum.readers.formats import Columns, convert
 from modicum.readers.found import Fault
 from modicum.readers.turns import turn_of
 
+_DIGITS = 20  # of the longest whole number in 64 bits
 LISTS = ("messages", "conversations")  # columns that may hold their list as JSON in text
 
 
@@ -35,13 +36,14 @@ class Shape:
     """What a row of the other file looks like."""
 
     format: str
-    columns: Mapping[str, str]  # the format's fields and `id` → the column that holds each
+    # The format's fields, `id` and `instruction` → the column that holds each.
+    columns: Mapping[str, str]
     written: Mapping[str, Written]  # of every field that holds turns
     whole_ids: bool  # ids are whole numbers
 
 
 def shape_of(first: Mapping[str, Any], format: str, columns: Mapping[str, str]) -> Shape:
-    """The shape of a file with these columns, whose first row is `first`."""
+    """The shape of a file with these columns, whose first usable row is `first`."""
     fields = [f for f in (*LISTS, "prompt", "completion") if f in columns]
     id = first.get(columns.get("id", ""))
     whole = isinstance(id, int) and not isinstance(id, bool)
@@ -53,11 +55,14 @@ def misfit(turns: Sequence[Turn], shape: Shape) -> str:
     return _unlearned(turns, shape) or _no_system(turns, shape) or _too_many(turns, shape)
 
 
-def row_of(id: str, turns: Sequence[Turn], shape: Shape) -> dict[str, Any]:
+def row_of(example: Example, shape: Shape) -> dict[str, Any]:
     """The columns of one row. Only of turns that `misfit` finds nothing in."""
-    made = _FIELDS[shape.format](turns, shape)
+    if shape.format == "alpaca":
+        made = _alpaca(example, shape)
+    else:
+        made = _FIELDS[shape.format](example.turns, shape) | {"instruction": example.instruction}
     if "id" in shape.columns:
-        made["id"] = _whole(id) if shape.whole_ids else id
+        made["id"] = _whole(example.id) if shape.whole_ids else example.id
     return {column: made[f] for f, column in shape.columns.items() if f in made}
 
 
@@ -105,15 +110,20 @@ def _too_many(turns: Sequence[Turn], shape: Shape) -> str:
     return found and f"several turns, and {found}; give the new rows messages, or leave this out"
 
 
-def _alpaca(turns: Sequence[Turn], shape: Shape) -> dict[str, Any]:
+def _alpaca(example: Example, shape: Shape) -> dict[str, Any]:
+    turns = example.turns
     system = turns[0].content if turns[0].role == "system" else ""
     said = [turn.content for turn in turns if turn.role != "system"]
     earlier = [list(pair) for pair in zip(said[:-2:2], said[1:-2:2], strict=True)]
-    asked, answer = said[-2:]
+    asked, given = said[-2], ""
+    # As Alpaca is read; the rows of one instruction then share it in the mixed file too.
+    before, between, after = asked.partition(f"{example.instruction}\n\n")
+    if "input" in shape.columns and between and not before and after.strip():
+        asked, given = example.instruction, after
     return {
         "instruction": asked,
-        "input": "",
-        "output": answer,
+        "input": given,
+        "output": said[-1],
         "system": system,
         "history": earlier,
     }
@@ -154,7 +164,7 @@ def _turn(turn: Turn, written: Written) -> dict[str, Any]:
 
 
 def _written(value: object, field: str) -> Written:
-    """How the first row holds its turns; what it does not show is as the format has it."""
+    """How the first usable row holds its turns; what it does not show is as the format has it."""
     kind = "object" if isinstance(value, dict) else "list" if isinstance(value, list) else "text"
     if isinstance(value, str) and field in LISTS:
         value = json.loads(value)
@@ -172,12 +182,12 @@ def _written(value: object, field: str) -> Written:
 
 
 def _whole(id: str) -> int | None:
-    return int(id) if id.isascii() and id.isdigit() and str(int(id)) == id else None
+    plain = id.isascii() and id.isdigit() and len(id) <= _DIGITS
+    return int(id) if plain and str(int(id)) == id else None
 
 
 _FIELDS = {
     "messages": _messages,
     "sharegpt": _sharegpt,
-    "alpaca": _alpaca,
     "prompt-completion": _prompt_completion,
 }

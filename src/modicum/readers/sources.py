@@ -14,6 +14,8 @@ from modicum.readers.streams import COMPRESSIONS
 ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".arrow")
 HUB = "hf://"
 RUN = "command.json"  # every folder that a command made has one
+MANIFEST = ".manifest.json"  # after a mixed file's whole name, beside it
+_BESIDE = (MANIFEST, ".rejected.jsonl")
 _NAMED = re.compile(r"([^=/\\*?\[\]]+)=(.+)", re.DOTALL)
 
 
@@ -94,10 +96,19 @@ def _inside(folder: Path) -> list[Path]:
         and _split(file)[1] in ENDINGS
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
         and not any(parent in runs for parent in file.parents)
+        and not _of_a_mix(file)
     )
     if not files:
         raise InputError(f"{folder} holds no file that ends in {_accepted()}")
     return files
+
+
+def _of_a_mix(file: Path) -> bool:
+    """Whether a file is a mixed file or lies beside one: a result, and no input either."""
+    if file.with_name(file.name + MANIFEST).exists():
+        return True
+    mixed = next((file.name.removesuffix(e) for e in _BESIDE if file.name.endswith(e)), "")
+    return _split(Path(mixed))[1] in ENDINGS
 
 
 def _ending_and_stem(file: Path) -> tuple[str, str]:
@@ -112,10 +123,13 @@ def _split(file: Path) -> tuple[str, str]:
     return plain.stem, plain.suffix.lower()
 
 
-def ending_of(path: Path) -> tuple[str, str]:
-    """How a file's name ends, as what it holds and what it is compressed with (".csv", ".gz")."""
-    ending, _ = _ending_and_stem(path)
-    last = path.suffix.lower()
+def ending_of(name: str | Path) -> tuple[str, str]:
+    """How a name, or an ending, ends: what it holds and its compression (".csv", ".gz")."""
+    file = Path(name)
+    if file.name.startswith("."):  # which alone would be no ending
+        file = file.with_name(f"x{file.name}")
+    ending, _ = _ending_and_stem(file)
+    last = file.suffix.lower()
     return ending, last if last in COMPRESSIONS else ""
 
 

@@ -2,63 +2,96 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from modicum.errors import InputError
 from modicum.pool import Pool, SourceFile
-from modicum.readers.back import (
-    Part,
-    check_unchanged,
-    ending_base,
-    opened_columnar,
-    row_bytes,
-)
-from modicum.readers.columnar import Columnar, taken
+from modicum.readers.back import check_unchanged
+from modicum.readers.columnar import Columnar
 from modicum.readers.formats import NEEDED
-from modicum.readers.layout import text_start
+from modicum.readers.further import SPOKEN, spoken, types_of
+from modicum.readers.raw import KINDS, header_of, kind_of, raw_rows, schema_of
+from modicum.readers.schema import columnar_like, stands_in
 from modicum.readers.shape import LISTS, Shape, shape_of
-from modicum.readers.streams import open_bytes
-from modicum.readers.tables import csv_header
-
-_KINDS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "table", ".arrow": "table"}
-_SPOKEN = {  # the fields that turns are read from
-    "messages": ("messages", "system"),
-    "sharegpt": ("conversations", "system"),
-    "alpaca": ("instruction", "input", "output", "system", "history"),
-    "prompt-completion": ("prompt", "completion", "system"),
-}
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the mixed file is, and the new file that it is made like."""
+    """What the mixed file is, and the new files that it is made like."""
 
     ending: str  # without the compression
-    like: SourceFile
+    new: tuple[SourceFile, ...]  # alike
     shape: Shape
+    turns: frozenset[str]  # the new file's columns that turns are read from
     header: tuple[str, ...] = ()  # of CSV
     columnar: Columnar | None = None  # of Parquet and Arrow; it has no batches
 
     @property
+    def like(self) -> SourceFile:
+        """The new file, or the first of several."""
+        return self.new[0]
+
+    @property
     def kind(self) -> str:
         """`json`, `csv` or `table`."""
-        return _KINDS[self.ending]
+        return KINDS[self.ending]
 
 
 def target(new: Pool, ending: str) -> Target:
-    """The mixed file of this ending for the rows of `new`, whose files must be alike."""
+    """The mixed file of this ending for the rows of `new`, whose files must be alike.
+
+    What the first usable row looks like decides how turns are written.
+    """
+    files = _alike(new)
+    like, kind = files[0], KINDS[ending]
+    if kind == "csv":
+        _refuse_several(like)
+    at = int(np.argmin(new.table["file"].to_numpy()))
+    (first,) = raw_rows(like, spans_of(new, np.array([at])))
+    shape = _reshaped(shape_of(first, like.format, _columns(like, first, kind)), like, kind)
+    turns = spoken(like)
+    made = Target(ending, files, shape, turns)
+    # Of a file of the same kind the columns are its own.
+    further = {} if kind_of(like) == kind else types_of(_rows(new, files), turns, kind)
+    if kind == "csv":
+        header = header_of(like) or tuple(dict.fromkeys([*shape.columns.values(), *further]))
+        return replace(made, header=header)
+    if kind == "table":
+        return replace(made, columnar=columnar_like(like, ending, shape, further))
+    return made
+
+
+def as_it_is(file: SourceFile, into: Target) -> bool:
+    """Whether rows of a file stand in the mixed file as they are."""
+    like = into.like
+    if (
+        kind_of(file) != into.kind
+        or file.format != like.format
+        or _spoken(file) != _spoken(like)
+        or not _complete(file) <= _complete(like)
+    ):
+        return False
+    if into.kind == "csv":
+        return header_of(file) == into.header
+    return into.columnar is None or stands_in(schema_of(file), into.columnar.schema, into.turns)
+
+
+def spans_of(pool: Pool, positions_K: np.ndarray) -> list[tuple[int, int]]:
+    """Where each of these rows starts and ends in its file."""
+    start_K, end_K = (pool.table[name].to_numpy()[positions_K] for name in ("start", "end"))
+    return list(zip(start_K.tolist(), end_K.tolist(), strict=True))
+
+
+def _alike(new: Pool) -> tuple[SourceFile, ...]:
+    """The files that the rows come from, unchanged since, of one format and the same columns."""
     if not len(new) or not new.files:
         raise InputError("the new file has no rows that can be used; there is nothing to mix into")
-    number_N = new.table["file"].to_numpy()
-    like, *others = files = [new.files[number] for number in np.unique(number_N).tolist()]
+    numbers = np.unique(new.table["file"].to_numpy()).tolist()
+    like, *others = files = tuple(new.files[number] for number in numbers)
     for file in files:
         check_unchanged(file)
     if "+" in like.format:
@@ -70,40 +103,18 @@ def target(new: Pool, ending: str) -> Target:
                 f"{other.format} in {other.ending}, or other columns); mix into one of them at a "
                 "time"
             )
-    fields = [field for field in ("id", *_SPOKEN[like.format]) if field in like.columns]
-    columns = {field: like.columns[field][0] for field in fields}
-    at = int(np.argmin(number_N))
-    kind = _KINDS[ending]
-    if kind == "csv":
-        columns.pop("history", None)  # a list, which CSV has not
-        _refuse_several(like)
-    shape = _reshaped(shape_of(_first(new, at, like), like.format, columns), like, kind)
-    header = _columns(like) or tuple(dict.fromkeys(columns.values()))
-    made = Target(ending, like, shape, header if kind == "csv" else ())
-    return replace(made, columnar=_columnar(made)) if kind == "table" else made
+    return files
 
 
-def as_it_is(file: SourceFile, into: Target) -> bool:
-    """Whether rows of a file stand in the mixed file as they are."""
-    like = into.like
-    if (
-        _kind(file) != into.kind
-        or file.format != like.format
-        or _spoken(file) != _spoken(like)
-        or not _complete(file) <= _complete(like)
-    ):
-        return False
-    if into.kind == "csv":
-        return _columns(file) == into.header
-    return into.columnar is None or _fits(_schema(file), into.columnar.schema, into)
-
-
-def _kind(file: SourceFile) -> str:
-    return _KINDS[ending_base(file.ending)]
+def _rows(new: Pool, files: Sequence[SourceFile]) -> Iterator[dict[str, Any]]:
+    """Every row as its file holds it."""
+    file_N = new.table["file"].to_numpy()
+    for number, file in zip(np.unique(file_N).tolist(), files, strict=True):
+        yield from raw_rows(file, sorted(set(spans_of(new, np.flatnonzero(file_N == number)))))
 
 
 def _spoken(file: SourceFile) -> dict[str, tuple[str, ...]]:
-    return {f: file.columns[f] for f in _SPOKEN[file.format] if f in file.columns}
+    return {f: file.columns[f] for f in SPOKEN[file.format] if f in file.columns}
 
 
 def _complete(file: SourceFile) -> set[str]:
@@ -113,10 +124,10 @@ def _complete(file: SourceFile) -> set[str]:
 
 def _signature(file: SourceFile) -> object:
     """What two new files must share."""
-    if file.format not in _SPOKEN:
+    if file.format not in SPOKEN:
         return file.format
-    schema = _schema(file).remove_metadata() if _kind(file) == "table" else None
-    return file.format, _kind(file), _spoken(file), _columns(file), schema
+    schema = schema_of(file).remove_metadata() if kind_of(file) == "table" else None
+    return file.format, kind_of(file), _spoken(file), header_of(file), schema
 
 
 def _refuse_several(like: SourceFile) -> None:
@@ -127,46 +138,16 @@ def _refuse_several(like: SourceFile) -> None:
         )
 
 
-def _columns(file: SourceFile) -> tuple[str, ...]:
-    """The header of a CSV file."""
-    if _kind(file) != "csv":
-        return ()
-    with open_bytes(file.path) as stream:
-        return tuple(csv_header(stream, file.path, text_start(file.path)).columns)
-
-
-def _schema(file: SourceFile) -> pa.Schema:
-    with ExitStack() as opened:
-        return opened_columnar(file, opened).schema
-
-
-def _fits(theirs: pa.Schema, ours: pa.Schema, into: Target) -> bool:
-    """Whether the columns of the turns are of the same type, and none is missing that must be."""
-    spoken = {column for field, column in into.shape.columns.items() if field != "id"}
-    for field in ours:
-        place = theirs.get_field_index(field.name)
-        same = place >= 0 and theirs.field(place).type == field.type
-        if field.name in spoken and not same:
-            return False
-        if not field.nullable and (not same or theirs.field(place).nullable):
-            return False
-    return True
-
-
-def _first(new: Pool, at: int, like: SourceFile) -> dict[str, Any]:
-    """The columns of the row at this position, as its file has them."""
-    start, end = (new.table[name][at].as_py() for name in ("start", "end"))
-    if _kind(like) == "table":
-        with ExitStack() as opened:
-            table = next(taken(opened_columnar(like, opened), [start]))
-            wanted = {name for names in like.columns.values() for name in names}
-            names = [name for name in table.schema.names if name in wanted]
-            return cast(dict[str, Any], table.select(names).to_pylist()[0])
-    (row,) = row_bytes(Part(like, [(start, end)]))
-    if _kind(like) == "json":
-        return cast(dict[str, Any], json.loads(row))
-    record = next(csv.reader(io.StringIO(row.decode(), newline="")))
-    return dict(zip(_columns(like), record, strict=True))
+def _columns(like: SourceFile, first: dict[str, Any], kind: str) -> dict[str, str]:
+    """The columns of a row written anew: of its turns, its id, its instruction if that is text."""
+    fields = ["id", *SPOKEN[like.format]]
+    columns = {field: like.columns[field][0] for field in fields if field in like.columns}
+    if kind == "csv":
+        columns.pop("history", None)  # a list, which CSV has not
+    for name in like.columns.get("instruction", ())[:1]:
+        if name not in spoken(like) and isinstance(first.get(name), str | None):
+            columns["instruction"] = name
+    return columns
 
 
 def _reshaped(shape: Shape, like: SourceFile, kind: str) -> Shape:
@@ -175,33 +156,6 @@ def _reshaped(shape: Shape, like: SourceFile, kind: str) -> Shape:
     for field, held in shape.written.items():
         if kind == "csv":
             written[field] = held._replace(kind="text", parts=False)
-        elif _kind(like) == "csv" and field in LISTS:
+        elif kind_of(like) == "csv" and field in LISTS:
             written[field] = held._replace(kind="list")
     return replace(shape, written=written, whole_ids=shape.whole_ids and kind != "csv")
-
-
-def _columnar(made: Target) -> Columnar:
-    """The schema of the new file where it is a table, otherwise one made for its columns."""
-    if _kind(made.like) != "table":
-        schema = pa.schema([(c, _type(f, made.shape)) for f, c in made.shape.columns.items()])
-        like = Columnar(schema, iter(()), "file", "snappy")
-    else:
-        with ExitStack() as opened:
-            like = opened_columnar(made.like, opened)._replace(batches=iter(()))
-    if made.ending == ".parquet":
-        return like._replace(kind="parquet", codec=like.codec or "snappy")
-    return like._replace(kind="file" if like.kind == "parquet" else like.kind)
-
-
-def _type(field: str, shape: Shape) -> pa.DataType:
-    text = pa.string()
-    if field == "id" and shape.whole_ids:
-        return pa.int64()
-    if field == "history":
-        return pa.list_(pa.list_(text))
-    if field not in shape.written or (written := shape.written[field]).kind == "text":
-        return text
-    part = pa.list_(pa.struct([("type", text), ("text", text)]))
-    content = part if written.parts else text
-    turn = pa.struct([(written.role, text), (written.content, content)])
-    return turn if written.kind == "object" else pa.list_(turn)
