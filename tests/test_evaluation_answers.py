@@ -21,7 +21,11 @@ from modicum.evaluation.answers import _Words, exact_match, rouge_l
         ("是的。", "是的"),
         ("cafe\u0301", "CAFÉ"),  # an accent of its own
         ("[1, -2, 3.5]", "[1, -2,3.5]"),
-        ("well-known", "wellknown"),
+        ("[1,2]", "(1, 2)"),
+        ("你好，世界！", "你好 世界"),
+        ("«Oui !»", "oui"),
+        ('"50%."', "50%"),
+        ("a, b and c", "a b and c;"),
         ("?", " ? "),
         ("", ""),
     ],
@@ -42,6 +46,19 @@ def test_case_punctuation_and_white_space_make_no_difference(answer: str, refere
         ("12", "1,2"),
         ("a < b", "a > b"),  # symbols
         ("two words", "twowords"),
+        (".5", "5"),
+        ("-.5", "5"),
+        ("-.5", ".5"),
+        ("x != y", "x = y"),
+        ("!x", "x"),
+        ("2 * 3", "2 3"),
+        ("C#", "C"),
+        (".NET", "net"),
+        ("50%", "50"),
+        ("5 - 3", "5 3"),
+        ("2/3", "23"),
+        ("10:30", "1030"),
+        ("well-known", "wellknown"),
     ],
 )
 def test_what_means_something_else_does_not_match(answer: str, reference: str):

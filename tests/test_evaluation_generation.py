@@ -60,7 +60,7 @@ def rendered(tiny_pool: Pool, tiny_model: Model) -> Rendered:
 
 @pytest.fixture(scope="module")
 def answers(rendered: Rendered, tiny_model: Model) -> list[str]:
-    return generate(rendered, tiny_model, Ledger(), max_new_tokens=12)
+    return generate(rendered, tiny_model, Ledger(), max_new_tokens=12).answers
 
 
 def test_each_answer_takes_the_likeliest_token_at_each_step(answers, rendered, tiny_model):
@@ -74,13 +74,13 @@ def test_batch_size_and_order_make_no_difference(batch_tokens, answers, rendered
     back = rendered.take(np.arange(len(rendered))[::-1])
     for rows, expected in ((rendered, answers), (back, answers[::-1])):
         found = generate(rows, tiny_model, Ledger(), max_new_tokens=12, batch_tokens=batch_tokens)
-        assert found == expected
+        assert found.answers == expected
 
 
 def test_in_bfloat16_it_computes_as_when_it_is_measured(tiny_pool, tiny_model):
     model = Model("tiny", tiny_model.folder, "bfloat16")
     rendered = render(tiny_pool.take(range(4)), model.tokenizer)
-    found = generate(rendered, model, Ledger(), max_new_tokens=6)
+    found = generate(rendered, model, Ledger(), max_new_tokens=6).answers
     assert found == [text(slowly(rendered, i, model, 6), model) for i in range(4)]
 
 
@@ -89,7 +89,7 @@ def test_of_a_row_of_several_turns_the_last_answer_is_written(answers, tiny_pool
     other = (*turns[:-1], Turn("assistant", "Something else.", True))
     changed = Pool.build([RawRow("r", "s", "", other, 0, 0, 0, 0)])
     found = generate(render(changed, tiny_model.tokenizer), tiny_model, Ledger(), max_new_tokens=12)
-    assert found == [answers[10]]
+    assert found.answers == [answers[10]]
 
 
 def test_an_answer_stops_at_what_the_models_settings_call_its_end(rendered, tiny_model, tmp_path):
@@ -100,7 +100,17 @@ def test_an_answer_stops_at_what_the_models_settings_call_its_end(rendered, tiny
     found = generate(rendered.take([0]), model, ledger, max_new_tokens=12)
     until = free.index(stop) + 1
     assert ledger.generated_tokens == until
-    assert found == [text(free[: until - 1], model)]
+    assert found.answers == [text(free[: until - 1], model)]
+    assert found.cut_N.tolist() == [False]
+
+
+def test_an_answer_that_had_more_to_say_is_called_cut(rendered, tiny_model, tmp_path):
+    free = slowly(rendered, 0, tiny_model, 12)
+    until = free.index(free[4]) + 1
+    model = with_settings(tiny_model, tmp_path / "stops", eos_token_id=free[4])
+    for most, cut in ((until - 1, True), (until, False), (12, False)):
+        found = generate(rendered.take([0]), model, Ledger(), max_new_tokens=most)
+        assert found.cut_N.tolist() == [cut]
 
 
 def test_an_answer_stops_at_what_ends_the_rows_own_answers(rendered, tiny_model):
@@ -120,7 +130,7 @@ def test_the_models_own_sampling_and_penalties_are_left_aside(
 ):
     settings = {"do_sample": True, "temperature": 9.0, "top_p": 0.5, "repetition_penalty": 5.0}
     model = with_settings(tiny_model, tmp_path / "samples", **settings)
-    assert generate(rendered, model, Ledger(), max_new_tokens=12) == answers
+    assert generate(rendered, model, Ledger(), max_new_tokens=12).answers == answers
     assert model.network.generation_config.temperature == 9.0  # and stay as they were
 
 
@@ -134,7 +144,8 @@ def test_an_answer_ends_with_the_models_window(tiny_model):
     prompts = rendered.lengths_N - rendered.answer_lengths_N - 1  # a newline stands at the end
     room = tiny_model.window - int(prompts[0])
     assert 0 < room < 20
-    generate(rendered, tiny_model, ledger, max_new_tokens=20)
+    found = generate(rendered, tiny_model, ledger, max_new_tokens=20)
+    assert found.cut_N[0]
     most = [len(slowly(rendered, i, tiny_model, n)) for i, n in ((0, room), (1, 20))]
     assert ledger.generated_tokens == sum(most)
 
@@ -181,6 +192,7 @@ def test_a_prompt_that_fills_the_window_is_named(tiny_model):
 
 
 def test_no_rows_give_no_answers_and_no_tokens_are_refused(rendered, tiny_model):
-    assert generate(rendered.take([]), tiny_model, Ledger()) == []
+    none = generate(rendered.take([]), tiny_model, Ledger())
+    assert none.answers == [] and none.cut_N.shape == (0,)
     with pytest.raises(OptionError, match="max_new_tokens=0"):
         generate(rendered, tiny_model, Ledger(), max_new_tokens=0)

@@ -9,13 +9,15 @@ import pytest
 
 from modicum.errors import AlignmentError, InputError, OptionError, TrainingError
 from modicum.evaluation.generation import generate
-from modicum.evaluation.heldout import Evaluated, evaluate, paired_differences
+from modicum.evaluation.heldout import VERSION, Evaluated, evaluate, paired_differences, scoring
 from modicum.ledger import Ledger
 from modicum.measure import Loss
 from modicum.meter import Meter
 from modicum.pool import Pool, RawRow, Turn
 from modicum.render import render
 from modicum.scores.loss import Loss as LossScore
+
+HOW = "loss-v1"
 
 
 def pool_of(*rows: tuple[Turn, ...]) -> Pool:
@@ -47,13 +49,14 @@ def test_every_row_has_a_loss_an_exact_match_and_a_rouge_l(found, tiny_pool, met
 
 def test_means_are_over_all_rows(found):
     assert found.means()["loss"] == pytest.approx(sum(found.values["loss"]) / 12)
-    by_hand = Evaluated("p", {"exact": np.array([1.0, 0.0, 0.0, 1.0])})
+    by_hand = Evaluated("p", "generated-64-v1", {"exact": np.array([1.0, 0.0, 0.0, 1.0])})
     assert by_hand.means() == {"exact": 0.5}
 
 
 def test_a_row_whose_reference_is_what_the_model_says_matches(tiny_model, meter):
     two = pool_of(asked("Say hello.", "x"), asked("Name a colour.", "y"))
-    said = generate(render(two, tiny_model.tokenizer), tiny_model, Ledger(), max_new_tokens=8)
+    rendered = render(two, tiny_model.tokenizer)
+    said = generate(rendered, tiny_model, Ledger(), max_new_tokens=8).answers
     right = pool_of(asked("Say hello.", said[0]), asked("Name a colour.", "zzz"))
     found = evaluate(right, meter, max_new_tokens=8)
     assert found.answers == said
@@ -64,14 +67,15 @@ def test_a_row_whose_reference_is_what_the_model_says_matches(tiny_model, meter)
 def test_the_reference_is_the_last_learned_answer_of_a_row(tiny_model, meter):
     turns = (*asked("Say hello.", "Hello."), *asked("Again.", "x"))
     rendered = render(pool_of(turns), tiny_model.tokenizer)
-    (said,) = generate(rendered, tiny_model, Ledger(), max_new_tokens=8)
+    (said,) = generate(rendered, tiny_model, Ledger(), max_new_tokens=8).answers
     right = pool_of((*turns[:-1], Turn("assistant", said, True)))
     assert evaluate(right, meter, max_new_tokens=8).values["exact"].tolist() == [1.0]
 
 
 def test_without_generating_there_is_the_loss_alone(tiny_pool, meter):
     found = evaluate(tiny_pool, meter, generate=False)
-    assert list(found.values) == ["loss"] and found.answers is None
+    assert list(found.values) == ["loss"] and found.answers is None and found.cut is None
+    assert found.how == scoring(False, 64) == f"loss-v{VERSION}"
     assert meter.ledger.generated_tokens == 0
 
 
@@ -80,15 +84,25 @@ def test_it_comes_back_from_json_to_the_bit(found):
     assert again.to_json() == found.to_json()
     for name, values_N in found.values.items():
         assert again.values[name].tobytes() == values_N.tobytes()
+    assert again.cut.dtype == bool and again.cut.tolist() == found.cut.tolist()
+
+
+def test_it_says_how_it_was_made_and_which_answers_were_cut(found, tiny_pool, tiny_model):
+    assert found.how == scoring(True, 8) == f"generated-8-v{VERSION}"
+    rendered = render(tiny_pool, tiny_model.tokenizer)
+    written = generate(rendered, tiny_model, Ledger(), max_new_tokens=8)
+    assert found.cut.tolist() == written.cut_N.tolist() and found.cut.any()
 
 
 def test_differences_are_paired_row_by_row():
-    one, other = (Evaluated("p", {"loss": np.array(v)}) for v in ([3.0, 1.0], [1.0, 2.0]))
+    one, other = (Evaluated("p", HOW, {"loss": np.array(v)}) for v in ([3.0, 1.0], [1.0, 2.0]))
     assert paired_differences(one, other, "loss").tolist() == [2.0, -1.0]
     with pytest.raises(OptionError, match="no measure 'exact' here; there is loss"):
         paired_differences(one, other, "exact")
     with pytest.raises(AlignmentError, match="compare models on the same rows"):
-        paired_differences(one, Evaluated("q", other.values), "loss")
+        paired_differences(one, Evaluated("q", HOW, other.values), "loss")
+    with pytest.raises(AlignmentError, match="is loss-v1, the other generated-9-v1"):
+        paired_differences(one, Evaluated("p", "generated-9-v1", other.values), "loss")
 
 
 def test_a_row_without_an_answer_is_refused_by_name(odd_pool, meter):
@@ -127,4 +141,9 @@ def test_a_loss_that_is_no_number_is_a_training_that_lost_its_way(tiny_pool, met
 )
 def test_values_that_are_no_numbers_or_not_one_a_row_cannot_be_kept(values, answers, message):
     with pytest.raises(InputError, match=message):
-        Evaluated("p", {name: np.array(v) for name, v in values.items()}, answers)
+        Evaluated("p", HOW, {name: np.array(v) for name, v in values.items()}, answers)
+
+
+def test_a_flag_too_few_cannot_be_kept():
+    with pytest.raises(InputError, match="as many values"):
+        Evaluated("p", HOW, {"loss": np.zeros(2)}, ["a", "b"], np.array([True]))

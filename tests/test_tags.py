@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_endpoint import serving
 from modicum.errors import AlignmentError, InputError, OptionError
 from modicum.ledger import Ledger
 from modicum.parts import members
-from modicum.tags import tagged, tagging
+from modicum.tags import about, tagged, tagging
 from modicum.tags.column import Column
+from modicum.tags.endpoint import Endpoint
 from modicum.tags.keyphrases import Keyphrases
 from modicum.tags.merge import merged, normalise
 from modicum.tags.replies import tags_in
@@ -28,13 +34,40 @@ INSTRUCTIONS = [
     "Write a story about a dragon.",
     "Is the sentiment of this review positive?",
 ]
-# With which taggers the contract is tried; the one that needs a server has its own tests.
-TRIED: dict[str, list[Any]] = {
-    "keyphrases": [Keyphrases(), Keyphrases(top=2, words=1), Keyphrases(language="de")],
-    "column": [Column.of((text, ("Write", "write", "it")[: len(text)]) for text in INSTRUCTIONS)],
-    "endpoint": [],
+# With which taggers the contract is tried; a server runs at the address.
+TRIED: dict[str, list[Callable[[str], Any]]] = {
+    "keyphrases": [
+        lambda url: Keyphrases(),
+        lambda url: Keyphrases(top=2, words=1),
+        lambda url: Keyphrases(language="de"),
+    ],
+    "column": [
+        lambda url: Column.of(
+            (text, ("Write", "write", "it")[: len(text)]) for text in INSTRUCTIONS
+        )
+    ],
+    "endpoint": [lambda url: Endpoint(url, "tiny"), lambda url: Endpoint(url, "tiny", at_once=1)],
 }
-every_tagger = pytest.mark.parametrize("tagger", [t for tried in TRIED.values() for t in tried])
+
+
+@pytest.fixture(params=[make for tried in TRIED.values() for make in tried])
+def tagger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    with serving(tmp_path / "cache") as server:
+        # One reply that is of no use, and would be of use if it were asked for again.
+        server.misbehave = lambda text, before: 400 if "review" in text and not before else None
+        yield request.param(server.url)
+
+
+class Own:
+    """A tagger of the user's own, that gives every instruction the same."""
+
+    name = "own"
+
+    def __init__(self, tags: Any) -> None:
+        self.tags = tags
+
+    def __call__(self, texts: Sequence[str], ledger: Ledger) -> list[tuple[str, ...]]:
+        return [self.tags for _ in texts]
 
 
 def along(angles: dict[str, float]) -> Any:
@@ -51,21 +84,28 @@ def test_every_tagger_of_the_room_is_known_here() -> None:
     assert set(TRIED) == set(members("modicum.tags"))
 
 
-@every_tagger
 def test_tags_do_not_depend_on_the_other_instructions(tagger: Any) -> None:
     together = tagger(INSTRUCTIONS, Ledger())
     assert tagger(INSTRUCTIONS[::-1], Ledger())[::-1] == together
     assert [tagger([text], Ledger())[0] for text in INSTRUCTIONS] == together
 
 
-@every_tagger
+def test_tags_are_the_same_when_they_are_asked_for_again(tagger: Any) -> None:
+    assert tagger(INSTRUCTIONS, Ledger()) == tagger(INSTRUCTIONS, Ledger())
+
+
+def test_what_a_tagger_says_of_itself_is_json_and_the_same_in_the_next_run(tagger: Any) -> None:
+    said = about(tagger)
+    assert json.loads(json.dumps(said)) == said == about(copy.copy(tagger))
+    assert said["tagger"] == tagger.name
+
+
 def test_no_tag_is_blank_or_stands_twice(tagger: Any) -> None:
     for tags in tagger(["Red red RED cats, Red cats and red Cats", *INSTRUCTIONS], Ledger()):
         assert isinstance(tags, tuple) and all(tag.strip() for tag in tags)
         assert len({tag.casefold() for tag in tags}) == len(tags)
 
 
-@every_tagger
 def test_an_instruction_that_says_nothing_has_no_tags(tagger: Any) -> None:
     assert tagger(["", "  \n"], Ledger()) == [(), ()]
 
@@ -136,14 +176,28 @@ def test_a_tagging_knows_its_tagger_and_every_option() -> None:
 
 
 def test_a_tagger_of_ones_own_needs_no_options() -> None:
-    class Firsts:
-        name = "firsts"
-
-        def __call__(self, texts: Sequence[str], ledger: Ledger) -> list[tuple[str, ...]]:
-            return [(text.split()[0],) for text in texts]
-
-    found = tagged(Firsts(), ["write this", "write that"], Ledger())
+    found = tagged(Own(("write",)), ["write this", "write that"], Ledger())
     assert (found.options, found.per_instruction, found.used_once) == ({}, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "tags", [["write"], "write", None, (" ",), ("Write", "write"), ("write", 3), ("\ud800",)]
+)
+def test_a_tagger_of_ones_own_that_breaks_the_promise_is_named(tags: Any) -> None:
+    with pytest.raises(OptionError, match=r"^own gave .* for 'write this'; a tagger gives each"):
+        tagged(Own(tags), ["write this"], Ledger())
+
+
+def test_options_that_json_does_not_have_become_text_without_an_address() -> None:
+    @dataclass
+    class Odd(Own):
+        tags: Any
+        where: Path = Path("a/b")
+        share: float = float("nan")
+        by: Any = about
+
+    said = about(Odd(("write",)))["options"]
+    assert said == {"tags": ["write"], "where": "a/b", "share": "nan", "by": "<function about>"}
 
 
 def test_half_of_the_instructions_may_be_without_tags_but_not_more() -> None:
@@ -221,7 +275,6 @@ def test_a_cluster_takes_the_name_that_most_instructions_have() -> None:
     tags = [("translation",), ("translate", "poem"), ("translate",)]
     found = merged(tags, along(angles))
     assert found.tags == [("translate",), ("translate", "poem"), ("translate",)]
-    assert found.names == {"poem": "poem", "translate": "translate", "translation": "translate"}
 
 
 def test_of_equally_frequent_names_the_alphabetically_first_wins() -> None:
@@ -287,9 +340,7 @@ def test_many_names_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> N
 
 @given(st.lists(st.lists(st.sampled_from(["Story", "stories", "poem", "poems!", "7"])), max_size=5))
 def test_merging_does_not_depend_on_the_order_of_instructions(tags: list[list[str]]) -> None:
-    found = merged(tags)
-    assert merged(tags[::-1]).tags == found.tags[::-1]
-    assert set(found.names) == {tag for tags_of in tags for tag in tags_of}
+    assert merged(tags[::-1]).tags == merged(tags).tags[::-1]
 
 
 def test_an_embedding_of_other_names_and_an_eps_out_of_range_are_refused() -> None:

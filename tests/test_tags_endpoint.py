@@ -1,4 +1,4 @@
-"""Tags from an endpoint: a small server that speaks the protocol, and misbehaves when told to."""
+"""Tags from an endpoint: what is asked, kept, counted and refused."""
 
 from __future__ import annotations
 
@@ -9,82 +9,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fake_endpoint import Server, serving
 from modicum.errors import InputError, OptionError
 from modicum.ledger import Ledger
-from modicum.tags import tagged
+from modicum.tags import about, tagged
 from modicum.tags.endpoint import Endpoint
 
 TEXTS = ["Write a poem.", "Add 2 and 3.", "Name a fruit.", "Sort these words."]
 MANY = [f"Count to {n}." for n in range(200)]
 
 
-class Server:
-    """Answers each instruction with its first word as a tag, or as `misbehave` says.
-
-    `misbehave` is called with the instruction and how often it was asked before; it returns a
-    status, or a text to reply, or bytes for a whole body, or None.
-    """
-
-    def __init__(self) -> None:
-        self.misbehave: Callable[[str, int], int | str | bytes | None] = lambda text, before: None
-        self.asked: list[str] = []
-        self.headers: list[dict[str, str]] = []
-        self.bodies: list[dict[str, Any]] = []
-        self.finish = "stop"
-        self.delay = 0.0
-        outer, lock = self, threading.Lock()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                text = body["messages"][0]["content"].split("<instruction>\n")[-1].split("\n")[0]
-                with lock:
-                    before = outer.asked.count(text)
-                    outer.asked.append(text)
-                    outer.headers.append(dict(self.headers))
-                    outer.bodies.append(body | {"path": self.path})
-                time.sleep(outer.delay)
-                self.answer(text, outer.misbehave(text, before))
-
-            def answer(self, text: str, special: int | str | bytes | None) -> None:
-                status = special if isinstance(special, int) else 200
-                body: Any = {"error": {"message": f"no, {self.headers['authorization']}"}}
-                if status == 200:
-                    words = json.dumps([{"tag": text.split()[0], "explanation": "its first word"}])
-                    message = {"content": special if isinstance(special, str) else words}
-                    choices = [{"message": message, "finish_reason": outer.finish}]
-                    body = {"choices": choices, "usage": {"total_tokens": 10}}
-                sent = special if isinstance(special, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(sent) + 5 * (sent == b"dies")))
-                self.send_header("retry-after-ms", "1")
-                self.end_headers()
-                self.wfile.write(sent)
-
-            def log_message(self, *args: Any) -> None: ...
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("MODICUM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret")
-    running = Server()
-    yield running
-    running.http.shutdown()
-    running.http.server_close()
+def server(tmp_path: Path) -> Iterator[Server]:
+    with serving(tmp_path / "cache") as running:
+        yield running
 
 
 def endpoint(server: Server, **options: Any) -> Endpoint:
@@ -150,7 +94,7 @@ def test_a_busy_or_failing_endpoint_is_tried_again(server: Server, status: int) 
     server.misbehave = lambda text, before: status if before < 2 else None
     ledger = Ledger()
     assert endpoint(server, max_retries=2)(TEXTS, ledger)[3] == ("Sort",)
-    assert len(server.asked) == 12 and ledger.requests == 4
+    assert len(server.asked) == 12 == ledger.requests
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -211,7 +155,106 @@ def test_a_refused_instruction_does_not_stop_the_others(
     found = tagged(endpoint(server), TEXTS, ledger)
     assert found.tags == [("Write",), (), ("Name",), ("Sort",)]
     assert [each.instruction for each in found.unparsed] == [TEXTS[1]]
-    assert ledger.requests == 3
+    assert (ledger.requests, ledger.request_tokens) == (4, 30)  # a refusal is an answer too
+
+
+def test_what_cannot_be_used_is_asked_once_by_one_tagger_and_again_by_the_next(
+    server: Server,
+) -> None:
+    first = {TEXTS[0]: "poem, verse", TEXTS[1]: 400}
+    server.misbehave = lambda text, before: None if before else first.get(text)
+    tagger = endpoint(server)
+    once = tagger(TEXTS, Ledger())
+    assert once == [(), (), ("Name",), ("Sort",)] == tagger(TEXTS, again := Ledger())
+    assert (again.requests, again.rows_reused, len(server.asked)) == (0, 4, 4)
+    assert set(tagger.unparsed(TEXTS)) == set(TEXTS[:2])
+    assert endpoint(server)(TEXTS, Ledger())[:2] == [("Write",), ("Add",)]
+    assert tagger(TEXTS, Ledger()) == once
+
+
+@pytest.mark.parametrize("at_once", [1, 8])
+def test_a_few_refusals_at_the_start_do_not_stop_the_run(server: Server, at_once: int) -> None:
+    server.misbehave = lambda text, before: 400 if text in TEXTS[:2] else None
+    tags = endpoint(server, at_once=at_once)(TEXTS, Ledger())
+    assert tags == [(), (), ("Name",), ("Sort",)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_refusals_of_all_or_of_the_first_three_stop_the_run(server: Server, count: int) -> None:
+    server.misbehave = lambda text, before: 400
+    with pytest.raises(OptionError, match="refused the instruction"):
+        endpoint(server, at_once=1)(TEXTS[:count], ledger := Ledger())
+    assert min(3, count) <= ledger.requests <= count
+
+
+def newer(server: Server, text: str, refused: tuple[str, ...]) -> dict[str, str] | None:
+    """What a model that does not take these parameters says to its last request."""
+    for name in refused:
+        if name in server.bodies[-1]:
+            return {"message": f"Unsupported parameter: '{name}' is not supported.", "param": name}
+    return None
+
+
+def test_a_parameter_that_the_model_does_not_take_is_left_out_from_then_on(
+    server: Server,
+) -> None:
+    server.misbehave = lambda text, before: newer(server, text, ("max_tokens", "temperature"))
+    tagger = endpoint(server, at_once=1, max_tokens=99)
+    assert tagger(TEXTS, ledger := Ledger()) == [("Write",), ("Add",), ("Name",), ("Sort",)]
+    assert server.asked == [TEXTS[0], *[TEXTS[0]] * 2, *TEXTS[1:]] and ledger.requests == 6
+    for body in server.bodies[2:]:
+        assert body["max_completion_tokens"] == 99
+        assert "max_tokens" not in body and "temperature" not in body
+
+
+def test_an_instruction_that_is_too_long_changes_nothing_for_the_others(server: Server) -> None:
+    long = {"message": "max_tokens is too large: 512. The context length is 600."}
+    server.misbehave = lambda text, before: long if text == TEXTS[1] else None
+    assert endpoint(server, at_once=1)(TEXTS, Ledger())[1] == ()
+    assert server.asked.count(TEXTS[1]) == 2
+    assert all(body["max_tokens"] == 512 for body in server.bodies[-2:])
+
+
+@pytest.mark.parametrize("stray", ["sk-a-secret\n", " sk-a-secret\r\n"])
+def test_white_space_around_the_key_is_no_part_of_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch, stray: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", stray)
+    endpoint(server)(TEXTS[:1], Ledger())
+    assert server.headers[0]["authorization"] == "Bearer sk-a-secret"
+    server.misbehave = lambda text, before: 401
+    with pytest.raises(OptionError, match="answered 401: no, Bearer …;"):
+        endpoint(server)(TEXTS[1:], Ledger())
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n-two", "sk-secret two", "sk-sécret", "sk-\x07secret"])
+def test_what_can_be_no_key_is_refused_unseen(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(OptionError, match="OPENAI_API_KEY holds") as refused:
+        Endpoint("http://localhost/v1", "tiny")
+    assert "sk-" not in str(refused.value) and "cret" not in str(refused.value)
+
+
+def test_half_a_surrogate_pair_can_be_written_to_a_manifest(server: Server) -> None:
+    broken = {TEXTS[0]: r'["\ud800poem", "\udfffpoem"]', TEXTS[1]: {"message": "no \ud83d"}}
+    server.misbehave = lambda text, before: broken.get(text)
+    found = tagged(endpoint(server), TEXTS, Ledger())
+    assert found.tags[0] == ("\ufffdpoem",)
+    assert found.unparsed[0].why == "refused the instruction: no \ufffd"
+
+
+def test_an_edited_prompt_is_another_tagger_and_the_same_elsewhere_is_not(
+    server: Server, tmp_path: Path
+) -> None:
+    own, elsewhere = tmp_path / "own.txt", tmp_path / "elsewhere.txt"
+    for path in (own, elsewhere):
+        path.write_text("Tags of {instruction}, please.")
+    first = about(endpoint(server, prompt=str(own)))
+    assert first == about(endpoint(server, prompt=str(elsewhere)))
+    assert (first["tagger"], first["options"]["model"]) == ("endpoint", "tiny")
+    own.write_text("Tags for {instruction}, please.")
+    assert first != about(endpoint(server, prompt=str(own)))
+    assert "secret" not in json.dumps(first)
 
 
 def test_an_endpoint_that_refuses_everything_is_not_asked_for_long(server: Server) -> None:

@@ -6,12 +6,13 @@ differences of paired values into intervals. The last two are numbers in, number
 """
 
 from modicum.evaluation.answers import exact_match, rouge_l
-from modicum.evaluation.generation import generate
-from modicum.evaluation.heldout import Evaluated, evaluate, paired_differences
+from modicum.evaluation.generation import Generated, generate
+from modicum.evaluation.heldout import Evaluated, evaluate, paired_differences, scoring
 from modicum.evaluation.paired import Interval, paired_bootstrap, seeds_and_examples
 
 __all__ = [
     "Evaluated",
+    "Generated",
     "Interval",
     "evaluate",
     "exact_match",
@@ -19,5 +20,6 @@ __all__ = [
     "paired_bootstrap",
     "paired_differences",
     "rouge_l",
+    "scoring",
     "seeds_and_examples",
 ]

@@ -11,8 +11,11 @@ import numpy as np
 
 from modicum.errors import InputError, OptionError
 
-_LISTED = re.compile(r"(?<=\d),(?=\d)")
-_NUMBER = re.compile(r"(?<=\d)[^\w\s](?=\d)|(?<!\w)-(?=\d)")  # 1.5 is not 15, nor -5 5
+_COMMA = re.compile("[,،、，]")
+# What a word may begin with, and end with, without being another word: quotes, brackets, and the
+# marks of a sentence. A dot, a minus or a bang before something belongs to it (.5, -5, !x).
+_OPENING = "\"'‘’‚‛“”„‟‹›«»([{¿¡…（［｛「『《〈【〔"
+_CLOSING = _OPENING + ")]}.;:!?）］｝」』》〉】〕。．；：！？।॥؛؟۔։።၊။"
 # Scripts written without spaces between words: every character is a token.
 _UNSPACED = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer
@@ -24,9 +27,9 @@ _UNSPACED = re.compile(
 def exact_match(answer: str, reference: str) -> float:
     """1 if the two are the same up to case, punctuation and white space, else 0.
 
-    Punctuation is Unicode's. What belongs to a number stays, a mark between digits (a comma parts
-    them) and a minus sign before one; so do symbols (`+`, `<`, `$`). Texts of nothing but
-    punctuation are compared with it.
+    Punctuation is commas, and at a word's edges the marks of a sentence, quotes and brackets.
+    Anything else stays (1.5, .5, -5, 50%, C#, a != b), and so do marks within a word. Texts of
+    nothing but punctuation are compared with it.
     """
     return float(_normalised(answer) == _normalised(reference))
 
@@ -76,9 +79,6 @@ class _Words:
 
 
 def _normalised(text: str) -> str:
-    folded = _LISTED.sub(" ", unicodedata.normalize("NFC", text.casefold()))
-    stays = {found.start() for found in _NUMBER.finditer(folded)}
-    kept = "".join(
-        c for i, c in enumerate(folded) if i in stays or unicodedata.category(c)[0] != "P"
-    )
-    return " ".join(kept.split()) or " ".join(folded.split())
+    folded = unicodedata.normalize("NFC", text.casefold())
+    words = [word.rstrip(_CLOSING).lstrip(_OPENING) for word in _COMMA.sub(" ", folded).split()]
+    return " ".join(filter(None, words)) or " ".join(folded.split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 BATCH_TOKENS = 4096  # prompts and what may be written, padding included
 
 
+class Generated(NamedTuple):
+    """What a model wrote, row by row."""
+
+    answers: list[str]  # (N,)
+    cut_N: np.ndarray  # bool: the answer was still going on when its tokens were used up
+
+
 def generate(
     rendered: Rendered,
     model: Model,
@@ -30,7 +37,7 @@ def generate(
     *,
     max_new_tokens: int = 64,
     batch_tokens: int = BATCH_TOKENS,
-) -> list[str]:
+) -> Generated:
     """What the model says where each row has its last learned answer, in row order.
 
     The prompt is everything before that answer. At each step the likeliest token is taken, whatever
@@ -53,7 +60,7 @@ def generate(
     with ledger.time("load model"):
         network = make_ready(model.network)
     ends = _end_tokens(rendered, model)
-    answers = [""] * len(prompts)
+    answers, cut_N = [""] * len(prompts), np.zeros(len(prompts), dtype=bool)
     with (
         ledger.time("generate"),
         progress("generating answers", len(prompts)) as advance,
@@ -63,11 +70,12 @@ def generate(
             written = _written(network, [prompts[i] for i in rows_B], ends, limit)
             for i, ids_T in zip(rows_B, written, strict=True):
                 answers[i] = _text(ids_T, ends, model)
+                cut_N[i] = ids_T[-1] not in ends
             ledger.generated_tokens += sum(map(len, written))
             ledger.forward_tokens += int(lengths_N[rows_B].sum())
             ledger.padding_tokens += int((lengths_N[rows_B].max() - lengths_N[rows_B]).sum())
             advance(len(rows_B))
-    return answers
+    return Generated(answers, cut_N)
 
 
 def _prompt(rendered: Rendered, row: int) -> np.ndarray:

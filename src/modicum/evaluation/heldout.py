@@ -15,19 +15,27 @@ from modicum.measure import Loss
 from modicum.meter import Meter
 from modicum.pool import Pool
 
+VERSION = 1  # of the values: raise it whenever the same model would get others on the same rows
+
+
+def scoring(generate: bool, max_new_tokens: int) -> str:
+    """How values are made, in a word that a path can hold: `generated-64-v1`, or `loss-v1`."""
+    return f"generated-{max_new_tokens}-v{VERSION}" if generate else f"loss-v{VERSION}"
+
 
 @dataclass(frozen=True)
 class Evaluated:
     """What a model reaches on the rows of a pool. Every value is finite; row i is pool[i]."""
 
     pool: str  # its fingerprint
+    how: str  # `scoring` of it
     values: dict[str, np.ndarray]  # measure: (N,) float64
     answers: list[str] | None = None  # (N,) as the model wrote them
+    cut: np.ndarray | None = None  # (N,) bool: which of them did not end by themselves
 
     def __post_init__(self) -> None:
-        sizes = {len(values_N) for values_N in self.values.values()}
-        if self.answers is not None:
-            sizes.add(len(self.answers))
+        written = [each for each in (self.answers, self.cut) if each is not None]
+        sizes = {len(each) for each in [*self.values.values(), *written]}
         if len(sizes) != 1 or sizes == {0}:
             raise InputError("an evaluation has as many values of each measure as rows, at least 1")
         for name, values_N in self.values.items():
@@ -42,13 +50,16 @@ class Evaluated:
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it, to the bit."""
         values = {name: values_N.tolist() for name, values_N in self.values.items()}
-        return {"pool": self.pool, "values": values, "answers": self.answers}
+        cut = None if self.cut is None else self.cut.tolist()
+        about = {"pool": self.pool, "how": self.how}
+        return {**about, "values": values, "answers": self.answers, "cut": cut}
 
     @staticmethod
     def from_json(facts: Mapping[str, Any]) -> Evaluated:
         """What `to_json` said."""
         values = {name: np.array(v, dtype=np.float64) for name, v in facts["values"].items()}
-        return Evaluated(facts["pool"], values, facts["answers"])
+        cut = None if facts["cut"] is None else np.array(facts["cut"], dtype=bool)
+        return Evaluated(facts["pool"], facts["how"], values, facts["answers"], cut)
 
 
 def evaluate(
@@ -69,23 +80,28 @@ def evaluate(
             f"{rows.where(row)}: the loss is {loss_N[row]} through {meter.model.name}; its "
             "training lost its way (try a lower learning rate), or its weights are damaged"
         )
+    how = scoring(generate, max_new_tokens)
     if not generate:
-        return Evaluated(rows.fingerprint, {"loss": loss_N})
+        return Evaluated(rows.fingerprint, how, {"loss": loss_N})
     references = [_reference(rows, i) for i in range(len(rows))]
-    answers = generation.generate(
+    answers, cut_N = generation.generate(
         meter.rendered(rows), meter.model, meter.ledger, max_new_tokens=max_new_tokens
     )
     exact_N = np.array(list(map(exact_match, answers, references)), dtype=np.float64)
     values = {"loss": loss_N, "exact": exact_N, "rouge_l": rouge_l(answers, references)}
-    return Evaluated(rows.fingerprint, values, answers)
+    return Evaluated(rows.fingerprint, how, values, answers, cut_N)
 
 
 def paired_differences(one: Evaluated, other: Evaluated, measure: str) -> np.ndarray:
-    """(N,) `one` − `other`, row by row. Refuses evaluations on different rows."""
+    """(N,) `one` − `other`, row by row. Refuses different rows, and different `how`."""
     if one.pool != other.pool:
         raise AlignmentError(
             f"one evaluation is of pool {one.pool[:8]}, the other of {other.pool[:8]}; "
             "compare models on the same rows"
+        )
+    if one.how != other.how:
+        raise AlignmentError(
+            f"one evaluation is {one.how}, the other {other.how}; evaluate both models the same way"
         )
     for each in (one, other):
         if measure not in each.values:

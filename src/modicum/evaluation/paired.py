@@ -3,12 +3,13 @@
 Differences are of two arms on the same rows: (N,), or (S, N) for the same rows under S seeds. The
 statistic is their mean; with `weights_N` it is Σ w·d instead, the mean over seeds of that. Weights
 make means of several tasks into one number, as Relative Gain does: a row of old task i weighs
-100 / ((t−1)·n_i·U_i). Rows of equal weight count as one task: chance is which rows of a task are
-tested, not how many.
+100 / ((t−1)·n_i·U_i). Rows of equal weight count as one task, unless `tasks_N`, (N,) names or
+numbers, tells them apart: chance is which rows of a task are tested, not how many.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ def paired_bootstrap(
     differences_SN: np.ndarray,
     *,
     weights_N: np.ndarray | None = None,
+    tasks_N: np.ndarray | Sequence[str] | None = None,
     draws: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
@@ -39,11 +41,14 @@ def paired_bootstrap(
     """Percentile interval over draws of the rows (Efron 1979), each row averaged over its seeds.
 
     It is about other rows under these seeds. Percentiles, not BCa: differences of exact matches are
-    mostly 0, where BCa's corrections are not defined. Same seed, same interval.
+    mostly 0, where BCa's corrections are not defined. Draws from the n rows of a task vary too
+    little, by (n−1)/n, so the rows are spread out as much before. Simulated, 95 % intervals cover
+    92 to 95 % with 20 rows and more, 86 to 94 % with 10, less with fewer: 87 % with 5, and 63 %
+    where most differences are 0 and all 5 often are. Same seed, same interval.
     """
     from scipy.stats import bootstrap
 
-    differences_SN, weights_N, strata = _checked(differences_SN, weights_N, level)
+    differences_SN, weights_N, strata = _checked(differences_SN, weights_N, level, tasks_N)
     if draws < 100:
         raise OptionError(f"draws={draws} are too few for an interval; give at least 100")
     rows_N = differences_SN.mean(axis=0)
@@ -56,7 +61,7 @@ def paired_bootstrap(
         )
 
     found = bootstrap(
-        [rows_N[rows_M] for rows_M in strata],
+        [_spread(rows_N[rows_M]) for rows_M in strata],
         statistic,
         n_resamples=draws,
         batch=max(1, _AT_ONCE // len(rows_N)),
@@ -73,7 +78,7 @@ def seeds_and_examples(
     differences_SN: np.ndarray,
     *,
     weights_N: np.ndarray | None = None,
-    tasks_N: np.ndarray | None = None,
+    tasks_N: np.ndarray | Sequence[str] | None = None,
     level: float = 0.95,
 ) -> Interval:
     """t interval that counts both kinds of chance: which seeds were run, which rows were tested.
@@ -82,7 +87,7 @@ def seeds_and_examples(
     variance, divided by N (seeds and rows as crossed random effects); degrees of freedom after
     Welch and Satterthwaite. Simulated, 95 % intervals cover 92 to 95 % with 3 seeds, 87 to 95 %
     with 2; a bootstrap over so few seeds covers less. With one seed it is about the rows only, and
-    says `seeds=1`. `tasks_N` tells rows of one weight apart by their task.
+    says `seeds=1`.
     """
     differences_SN, weights_N, strata = _checked(differences_SN, weights_N, level, tasks_N)
     seeds = len(differences_SN)
@@ -96,6 +101,12 @@ def seeds_and_examples(
         parts.append((float(means_S.var(ddof=1)) / seeds, seeds - 1))
     mean, reach = float(means_S.mean()), _reach(parts, level)
     return Interval(mean, mean - reach, mean + reach, seeds, level)
+
+
+def _spread(rows_M: np.ndarray) -> np.ndarray:
+    """Numbers whose variance over M is what theirs is over M − 1, around the same mean."""
+    mean = rows_M.mean()
+    return np.asarray(mean + (rows_M - mean) * (len(rows_M) / (len(rows_M) - 1)) ** 0.5)
 
 
 def _reach(parts: list[tuple[float, int]], level: float) -> float:
@@ -130,7 +141,7 @@ def _checked(
     differences_SN: np.ndarray,
     weights_N: np.ndarray | None,
     level: float,
-    tasks_N: np.ndarray | None = None,
+    tasks_N: np.ndarray | Sequence[str] | None,
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """The differences as (S, N), a weight for each row, and the rows of each task."""
     if not 0 < level < 1:
@@ -146,7 +157,9 @@ def _checked(
     if given_N.shape != (rows,) or not np.isfinite(given_N).all():
         raise InputError(f"weights are {given_N.shape}, finite or not; give a number for each row")
     task_N = np.zeros(rows) if tasks_N is None else np.asarray(tasks_N)
-    told_2N = np.stack([given_N, task_N.astype(np.float64)])
+    if task_N.shape != (rows,):
+        raise InputError(f"tasks are {task_N.shape}; give the task of each of {rows} rows")
+    told_2N = np.stack([given_N, np.unique(task_N, return_inverse=True)[1]])
     kinds_2C, kind_N = np.unique(told_2N, axis=1, return_inverse=True)
     strata = [np.flatnonzero(kind_N == c) for c in np.flatnonzero(kinds_2C[0])]
     if not strata:
@@ -154,7 +167,7 @@ def _checked(
     for rows_M in strata:
         if len(rows_M) < 2:
             raise InputError(
-                f"row {rows_M[0]} is the only one of weight {given_N[rows_M[0]]:g}; "
+                f"row {rows_M[0]} is the only one of its task (weight {given_N[rows_M[0]]:g}); "
                 "one row of a task says nothing about chance, give at least 2"
             )
     return found_SN, given_N, strata

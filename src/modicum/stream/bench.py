@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modicum.cache import cache_folder
-from modicum.evaluation import Evaluated, evaluate
+from modicum.evaluation import Evaluated, evaluate, scoring
 from modicum.ledger import Ledger
 from modicum.meter import Meter
 from modicum.pool import Pool
@@ -30,16 +30,19 @@ class Bench:
 
     def score(self, model: str, task: int, meter: Callable[[], Meter], ledger: Ledger) -> Evaluated:
         """A model's values on one task's held-out rows; `model` names it in the run's folder."""
-        kept = Rounds(self.folder / model, self.made_from, ledger)
+        kept = Rounds(self.folder / model, f"{self.made_from}, {self._how}", ledger)
         return self._once(kept, task, meter)
 
     def shared(
         self, model: str, task: int, meter: Callable[[], Meter], ledger: Ledger
     ) -> Evaluated:
         """The same for a model that `model` names among all that there are, by a hash."""
-        how = f"generated-{self.max_new_tokens}" if self.generate else "loss"
-        folder = cache_folder() / "evaluated" / how
+        folder = cache_folder() / "evaluated" / self._how
         return self._once(Rounds(folder / model, model, ledger), task, meter)
+
+    @property
+    def _how(self) -> str:
+        return scoring(self.generate, self.max_new_tokens)
 
     def _once(self, kept: Rounds, task: int, meter: Callable[[], Meter]) -> Evaluated:
         rows = self.tests[task]

@@ -7,16 +7,20 @@ blank, and none stands twice in a tuple, upper and lower case being the same.
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from modicum.errors import AlignmentError, InputError
+from modicum.errors import AlignmentError, InputError, OptionError
 from modicum.ledger import Ledger
+from modicum.readers.inputs import valid
 
 _SHOWN = 60  # characters of an instruction that reports give
 _LISTED = 20  # unparsed replies that a manifest names
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in what Python shows of an object
 
 
 class Tagger(Protocol):
@@ -74,15 +78,36 @@ class Tagging:
         }
 
 
+def about(tagger: Tagger) -> dict[str, Any]:
+    """What a tagger says of itself, as JSON holds it: its name as `tagger`, and its `options`.
+
+    The options are its `options`, if it has a mapping of that name, or else the fields that a
+    dataclass shows. A value that JSON does not have becomes text, without its address in memory:
+    two processes say the same.
+    """
+    options = getattr(tagger, "options", None)
+    if not isinstance(options, Mapping):
+        known: tuple[Field[Any], ...] = fields(tagger) if is_dataclass(tagger) else ()
+        shown = [field.name for field in known if field.repr]  # the rest is data
+        options = {name: getattr(tagger, name) for name in shown}
+    return {
+        "tagger": tagger.name,
+        "options": {str(name): _plain(value) for name, value in options.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        return _ADDRESS.sub("", str(value))
+
+
 def tagged(tagger: Tagger, instructions: Sequence[str], ledger: Ledger) -> Tagging:
     """Instructions tagged by a tagger; `tagging` says what is refused."""
     tags = tagger(instructions, ledger)
-    options = dict[str, Any]()
-    if is_dataclass(tagger) and not isinstance(tagger, type):
-        shown = [field.name for field in fields(tagger) if field.repr]  # the rest is data
-        options = {name: getattr(tagger, name) for name in shown}
     unparsed = tagger.unparsed(instructions) if isinstance(tagger, Answering) else {}
-    return tagging(tagger.name, options, instructions, tags, unparsed)
+    return tagging(tagger.name, about(tagger)["options"], instructions, tags, unparsed)
 
 
 def tagging(
@@ -95,25 +120,40 @@ def tagging(
     """Tags that came from anywhere (a column, too), with their figures.
 
     Raises `InputError` if there are no instructions, or more than half of them have no tag:
-    InsInfo would then be 0 nearly everywhere and choose nothing.
+    InsInfo would then be 0 nearly everywhere and choose nothing. Raises `OptionError` for tags that
+    are not what the room promises.
     """
     if len(tags) != len(instructions):
         raise AlignmentError(f"{tagger} gave {len(tags)} tags for {len(instructions)} instructions")
     if not instructions:
         raise InputError(f"there are no instructions for {tagger} to tag")
+    for text, found in zip(instructions, tags, strict=True):
+        if not _kept_promise(found):
+            raise OptionError(
+                f"{tagger} gave {repr(found)[:_SHOWN]} for {text[:_SHOWN]!r}; a tagger gives each "
+                "instruction a tuple of texts, none blank, and none twice in upper or lower case"
+            )
     without = [text for text, found in zip(instructions, tags, strict=True) if not found]
     if 2 * len(without) > len(instructions):
         raise InputError(_too_few(tagger, without, len(instructions), unparsed or {}))
-    uses = Counter(tag for found in tags for tag in set(found))
+    uses = Counter(tag for found in tags for tag in found)
     return Tagging(
         tags=list(tags),
         tagger=tagger,
         options=dict(options),
-        per_instruction=sum(len(set(found)) for found in tags) / len(tags),
+        per_instruction=sum(map(len, tags)) / len(tags),
         distinct=len(uses),
         used_once=sum(count == 1 for count in uses.values()) / len(uses),
         untagged=len(without),
         unparsed=[Unparsed(text[:_SHOWN], why) for text, why in (unparsed or {}).items()],
+    )
+
+
+def _kept_promise(found: object) -> bool:
+    return (
+        isinstance(found, tuple)
+        and all(isinstance(tag, str) and tag.strip() and tag == valid(tag) for tag in found)
+        and len({tag.casefold() for tag in found}) == len(found)
     )
 
 

@@ -23,7 +23,6 @@ class Merged:
     """Tags after merging, and what became of each."""
 
     tags: list[tuple[str, ...]]  # of each instruction, without repeats
-    names: dict[str, str]  # what each tag that was given is called now
     given: int  # distinct tags
     normalised: int  # names that are left of them when endings, case and signs do not count
     merged: int  # names that are left in the end
@@ -80,7 +79,6 @@ def merged(
     once = sum(count == 1 for count in finally_used.values())
     return Merged(
         tags=left,
-        names=final,
         given=len(given),
         normalised=len(names),
         merged=len(finally_used),

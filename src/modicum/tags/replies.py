@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from modicum.readers.inputs import valid
+
 _OPENING = re.compile(r"[\[{]")
 _LIKE_JSON = re.compile(r"[\[{]\s*[\[{\"]")
 
@@ -43,7 +45,8 @@ def tags_in(reply: str) -> tuple[str, ...] | None:
 
     The list may stand in a fence, among words, or after `</think>`. None for anything else: no
     such list, two that differ, an item without a tag, or JSON that breaks off. An empty list is a
-    reply without tags. Repeats are dropped, upper and lower case being the same.
+    reply without tags. Repeats are dropped, upper and lower case being the same, and half a
+    surrogate pair becomes U+FFFD.
     """
     lists = _lists(reply.rpartition("</think>")[2])
     if not lists or any(other != lists[0] for other in lists):
@@ -53,7 +56,8 @@ def tags_in(reply: str) -> tuple[str, ...] | None:
         tag = item.get("tag") if isinstance(item, dict) else item
         if not isinstance(tag, str) or not tag.strip():
             return None
-        tags.setdefault(tag.strip().casefold(), tag.strip())
+        name = valid(tag.strip())
+        tags.setdefault(name.casefold(), name)
     return tuple(tags.values())
 
 

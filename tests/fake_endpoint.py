@@ -1,0 +1,83 @@
+"""A small server that speaks a chat endpoint's protocol, and misbehaves when told to."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Special = int | str | bytes | dict[str, str] | None
+
+
+class Server:
+    """Answers each instruction with its first word as a tag, or as `misbehave` says.
+
+    `misbehave` is called with the instruction and how often it was asked before; it returns a
+    status, or a text to reply, or bytes for a whole body, or the error of a 400, or None.
+    """
+
+    def __init__(self) -> None:
+        self.misbehave: Callable[[str, int], Special] = lambda text, before: None
+        self.asked: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.finish = "stop"
+        self.delay = 0.0
+        outer, lock = self, threading.Lock()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                text = body["messages"][0]["content"].split("<instruction>\n")[-1].split("\n")[0]
+                with lock:
+                    before = outer.asked.count(text)
+                    outer.asked.append(text)
+                    outer.headers.append(dict(self.headers))
+                    outer.bodies.append(body | {"path": self.path})
+                time.sleep(outer.delay)
+                self.answer(text, outer.misbehave(text, before))
+
+            def answer(self, text: str, special: Special) -> None:
+                error = {"message": f"no, {self.headers['authorization']}"}
+                if isinstance(special, dict):
+                    error, special = special, 400
+                status = special if isinstance(special, int) else 200
+                body: Any = {"error": error}
+                if status == 200:
+                    words = json.dumps([{"tag": text.split()[0], "explanation": "its first word"}])
+                    message = {"content": special if isinstance(special, str) else words}
+                    choices = [{"message": message, "finish_reason": outer.finish}]
+                    body = {"choices": choices, "usage": {"total_tokens": 10}}
+                sent = special if isinstance(special, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(sent) + 5 * (sent == b"dies")))
+                self.send_header("retry-after-ms", "1")
+                self.end_headers()
+                self.wfile.write(sent)
+
+            def log_message(self, *args: Any) -> None: ...
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+
+@contextmanager
+def serving(cache: Path) -> Iterator[Server]:
+    """A running server, a cache of its own, and a key."""
+    running = Server()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODICUM_CACHE", str(cache))
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("OPENAI_API_KEY", "sk-a-secret")
+        yield running
+    running.http.shutdown()
+    running.http.server_close()
