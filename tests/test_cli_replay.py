@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+import modicum.mixed
 from modicum.cli import several
 from modicum.models import Model
 from modicum.pool import Pool
@@ -125,6 +126,20 @@ def test_a_column_names_the_task_of_every_row(replay: Run, tmp_path: Path) -> No
     assert ran.status == 0 and quotas() == {"sums": 2}
 
 
+def test_a_single_file_whose_rows_all_say_their_task_is_as_many_tasks(
+    replay: Run, tmp_path: Path
+) -> None:
+    parts = [save(tmp_path / f"{n}.jsonl", f"Add {n} to", n, task=f"plus {n}") for n in (2, 3)]
+    old = save(tmp_path / "old.jsonl", "", 0)
+    old.write_text("".join(part.read_text() for part in parts))
+    assert replay("--old", "old.jsonl", *LINE[3:]).status == 0
+    assert quotas() == {"plus 2": 2, "plus 3": 3}
+    assert replay("--old", "sums=old.jsonl", *LINE[3:], out="named.jsonl").status == 0
+    assert [task["task"] for task in manifest("named.jsonl")["tasks"]] == ["sums"]
+    assert replay("--old", "old.jsonl", "a.jsonl", *LINE[3:], out="two.jsonl").status == 0
+    assert [task["task"] for task in manifest("two.jsonl")["tasks"]] == ["old", "a"]
+
+
 def test_two_files_of_one_name_are_refused_until_they_are_named(
     replay: Run, tmp_path: Path
 ) -> None:
@@ -142,10 +157,36 @@ def test_the_same_line_again_does_nothing_and_another_is_refused(replay: Run) ->
     ran = replay(*LINE)
     assert ran.status == 0 and ran.out.startswith("finished before; nothing was done")
     assert replay(*LINE, "--json").json["again"] is True
-    for other in ((*LINE[:-1], 6), (*LINE, "--seed", 1), (*LINE, "--set", "floor=1")):
+    others = {
+        "budget": (*LINE[:-1], 6),
+        "seed": (*LINE, "--seed", 1),
+        "settings": (*LINE, "--set", "floor=1"),
+        "names": ("--old", "sums=a.jsonl", *LINE[2:]),
+        "new_task": (*LINE[:4], "words=new.jsonl", *LINE[5:]),
+    }
+    for what, other in others.items():
         ran = replay(*other)
-        assert ran.status == 2 and "written by another command; choose another -o" in ran.err
+        assert ran.status == 2 and f"written by another command: its {what} was" in ran.err
     assert Path("mix.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_renamed_task_does_not_go_on_with_what_another_name_began(
+    replay: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json = modicum.mixed.write_json
+
+    def interrupted(path: Path, content: Any) -> None:
+        if path.name == "mix.jsonl.manifest.json":
+            raise KeyboardInterrupt
+        write_json(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(modicum.mixed, "write_json", interrupted)
+        assert replay(*LINE).status == 130
+    begun = Path("mix.jsonl").read_bytes()
+    ran = replay("--old", "sums=a.jsonl", *LINE[2:])
+    assert ran.status == 2 and "this command did not write it" in ran.err
+    assert replay(*LINE).status == 0 and Path("mix.jsonl").read_bytes() == begun
 
 
 def test_a_changed_input_makes_another_command(replay: Run, tmp_path: Path) -> None:
@@ -184,6 +225,16 @@ def test_a_wrong_line_is_refused_and_leaves_nothing(
 ) -> None:
     ran = replay(*LINE, *words)
     assert ran.status == 2 and said in ran.err
+    assert not list(tmp_path.glob("*mix*"))
+
+
+def test_an_ending_that_cannot_hold_a_new_row_is_refused_before_the_model_is_used(
+    replay: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("modicum.replay.surprise.Surprise.__call__")  # it would fail otherwise
+    Path("new.jsonl").write_text(json.dumps({"instruction": "Spell", "output": "a\0"}) + "\n")
+    ran = replay(*LINE[:5], "-m", "surprise", "-k", 5, out="mix.csv")
+    assert ran.status == 2 and "new.jsonl:1: it holds NUL bytes" in ran.err
     assert not list(tmp_path.glob("*mix*"))
 
 

@@ -13,6 +13,7 @@ from modicum.jobs.stream import parse_methods
 from modicum.models import Model
 from modicum.replay.chance import Nothing, RandomReplay
 from modicum.replay.inscl import InsCL
+from modicum.views.encoder import Encoder
 from test_cli import Ran, Run, run
 from test_stream import ASKED, Tunings, quick, replayed, task_files
 
@@ -36,6 +37,11 @@ def record(folder: str = "out") -> dict[str, Any]:
     return json.loads((Path(folder) / "stream.json").read_text())
 
 
+def sizes() -> list[tuple[str, int, int]]:
+    """Rows to learn and held-out rows of each task."""
+    return [(each["task"], each["train"], each["test"]) for each in record()["tasks"]]
+
+
 SHORT = ("-k", 2, "--holdout", 2, "-o", "out")
 
 
@@ -46,9 +52,9 @@ def test_a_stream_prints_a_matrix_the_numbers_and_the_differences(stream: Run):
     ran = stream("-m", "inscl,random", *SHORT, generate=True)
     assert ran.status == 0
     assert "inscl-given-s0: rouge_l of each task after each stage" in ran.out
-    for word in ("AP", "BWT", "FWT", "LA", "inscl − random", "tokens trained on", "stream.json"):
+    for word in ("AP", "BWT", "F", "inscl − random", "tokens trained on", "stream.json"):
         assert word in ran.out
-    assert "with one seed an interval is about the tested rows alone" in ran.out
+    assert "one seed: of the tested rows alone" in ran.out
     assert record()["measures"] == ["loss", "exact", "rouge_l"]
 
 
@@ -96,17 +102,19 @@ def test_a_line_can_give_a_method_twice_with_other_options(stream: Run):
 @pytest.mark.parametrize(("share", "held_out"), [("5", 5), ("30%", 2), ("50%", 3)])
 def test_so_much_is_held_out_of_each_task(stream: Run, share: str, held_out: int):
     assert stream("-m", "none", "-k", 2, "--holdout", share, "-o", "out").status == 0
-    told = [{"task": task, "train": 6 - held_out, "test": held_out} for task in ASKED]
-    assert record()["tasks"] == told
+    assert sizes() == [(task, 6 - held_out, held_out) for task in ASKED]
 
 
 def test_what_is_tested_on_can_be_given(stream: Run, tmp_path: Path):
     words = [w for file in task_files(tmp_path / "eval", first=4) for w in ("--eval", file)]
     ran = stream("-m", "none", "-k", 2, *words, "-o", "out")
     assert ran.status == 0
-    assert record()["tasks"] == [{"task": task, "train": 4, "test": 6} for task in ASKED]
+    assert sizes() == [(task, 4, 6) for task in ASKED]
+    assert record()["tasks"][0]["held_out"] == [f"sums{i}" for i in range(4, 10)]
     manifest = json.loads(Path("out/manifest.json").read_text())
     assert manifest["counts"]["left_out"] == {"held out as well": 6}
+    told = [(each["id"], each["reason"]) for each in manifest["left_out"]]
+    assert told[:2] == [("sums4", "held out as well"), ("sums5", "held out as well")]
 
 
 def test_one_file_with_a_task_column_is_a_stream(stream: Run, tmp_path: Path):
@@ -140,6 +148,21 @@ def test_bad_rows_are_set_aside_when_asked(stream: Run, tmp_path: Path):
     assert json.loads(Path("out/manifest.json").read_text())["counts"]["rejected"] == 1
 
 
+def test_bad_rows_of_what_is_tested_on_are_set_aside_and_counted_too(stream: Run, tmp_path: Path):
+    files = task_files(tmp_path / "eval", first=10)
+    for path in (tmp_path / "sums.jsonl", Path(files[0])):
+        with path.open("a") as file:
+            file.write('{"instruction": "a", "output": ""}\n')
+    words = ("-m", "none", "-k", 2, *(w for file in files for w in ("--eval", file)), "-o", "out")
+    ran = stream(*words)
+    assert ran.status == 2 and "1 of 19 rows cannot be used" in ran.err
+    assert stream("--skip-bad", *words).status == 0
+    rejected = [json.loads(line) for line in Path("out/rejected.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in rejected] == [str(tmp_path / "sums.jsonl"), files[0]]
+    counts = json.loads(Path("out/manifest.json").read_text())["counts"]
+    assert (counts["rejected"], counts["kept"]) == (2, 18 + 18)
+
+
 # The same line, and another
 
 
@@ -157,6 +180,41 @@ def test_the_same_line_again_does_nothing_and_another_is_refused(stream: Run, qu
         assert ran.status == 2 and "belongs to another command" in ran.err
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_renamed_task_makes_another_command(
+    stream: Run, quick: Tunings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, finished: bool
+):
+    def interrupted(*how: Any, **more: Any):
+        raise KeyboardInterrupt
+
+    if not finished:
+        monkeypatch.setattr("modicum.stream.course.tune", interrupted)
+    assert stream("-m", "none", *SHORT).status == (0 if finished else 130)
+    monkeypatch.setattr("modicum.stream.course.tune", quick)
+    assert Path("out/manifest.json").exists() == finished
+    sums, *others = task_files(tmp_path)
+    ran = stream("-m", "none", *SHORT, paths=(f"adding={sums}", *others))
+    assert ran.status == 2 and "belongs to another command: its names was" in ran.err
+    assert stream("-m", "none", *SHORT).status == 0
+    assert [task["task"] for task in record()["tasks"]] == list(ASKED)
+
+
+def test_a_renamed_task_of_what_is_tested_on_makes_another_command(stream: Run, tmp_path: Path):
+    sums, *others = task_files(tmp_path / "eval", first=10)
+    rows = (tmp_path / "sums.jsonl").read_text()
+    (tmp_path / "also.jsonl").write_text(rows.replace("sums", "also"))
+    learned = ("also.jsonl", "colours.jsonl", "rivers.jsonl")
+
+    def tested(name: str) -> Ran:
+        files = (f"{name}={sums}", *others)
+        words = (w for file in files for w in ("--eval", file))
+        return stream("-m", "none", "-k", 2, *words, "-o", "out", paths=learned)
+
+    assert tested("also").status == 0
+    ran = tested("sums")
+    assert ran.status == 2 and "belongs to another command: its holdout changed" in ran.err
+
+
 def test_without_o_the_line_finds_its_folder_again(stream: Run):
     line = ("-m", "none", "-k", 2, "--holdout", 2, "--json")
     first, again = stream(*line).json, stream(*line).json
@@ -170,20 +228,22 @@ def test_without_o_the_line_finds_its_folder_again(stream: Run):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("-m", "nope"), "there is no replay 'nope': choose balanced"),
+        (("-m", "nope"), "there is no replay method 'nope': choose balanced"),
         (("-m", "random,random"), "-m random is given twice"),
         (("-m", "inscl(which=best)"), "which=best: give insinfo or random"),
         (("-m", "inscl(which)"), "which="),
         (("-m", "none(floor=1)"), "none has no option floor"),
-        (("-m", "inscl(which=random"), "no replay"),
-        (("-m", "random;none"), "no replay 'random;none'"),
+        (("-m", "inscl(which=random"), "a bracket is not closed"),
+        (("-m", "random;none"), "no replay method 'random;none'"),
         (("-m", "random,,none"), "write METHOD,METHOD(option=value)"),
         (("-m", ""), "write METHOD,METHOD(option=value)"),
         (("-m", "random,none", "--set", "which=random"), "--set which: none of random, none has"),
         (("-m", "none", "--order", "given,upwards"), "--order upwards: choose given, random"),
-        (("-m", "none", "--order", "given,given"), "two arms would be called none-given-s0"),
-        (("-m", "none", "--holdout", "half"), "budget 'half' cannot be read"),
+        (("-m", "none", "--order", "given,given"), "--order given,given: name every order once"),
+        (("-m", "none", "--holdout", "half"), "--holdout half: give rows of each task, or a share"),
         (("-m", "none", "--holdout", "2ktok"), "--holdout 2ktok: give rows of each task, or a"),
+        (("-m", "none", "--holdout", "100%"), "or a share below 100%"),
+        (("-m", "none", "--holdout", "2", "--eval", "sums.jsonl"), "leave one of them out"),
         (("-m", "none", "--holdout", "6"), "task sums has 0 rows to learn and 6 held out"),
         (("-m", "none", "--keep-models", "some"), "--keep-models some: choose none, last, all"),
         (("-m", "none", "--seed", "-1"), "seed -1: give a whole number"),
@@ -196,7 +256,8 @@ def test_without_o_the_line_finds_its_folder_again(stream: Run):
 def test_what_is_wrong_is_said_in_one_line(
     stream: Run, quick: Tunings, words: tuple[str, ...], said: str
 ):
-    ran = stream("-k", 2, "-o", "out", *(() if "--holdout" in words else ("--holdout", 2)), *words)
+    held_out = () if {"--holdout", "--eval"} & set(words) else ("--holdout", 2)
+    ran = stream("-k", 2, "-o", "out", *held_out, *words)
     assert ran.status == 2 and said in ran.err
     assert quick.trained == []
     assert not list(Path().glob("out/*"))  # another line may have the folder
@@ -243,6 +304,15 @@ def test_methods_are_read_with_their_own_options_and_those_of_the_line():
     assert made["none"] == Nothing()
 
 
+def test_the_options_of_a_part_that_the_line_chooses_are_taken_by_those_that_have_it():
+    made = parse_methods("inscl,random", {"view": "encoder", "encoder": "a/folder"})
+    assert made["inscl"].view == Encoder("a/folder")
+    assert made["random"] == RandomReplay()
+    own = parse_methods("inscl(view=encoder,encoder=a/folder),inscl", {"pooling": "last"})
+    assert own["inscl"].view.pooling == "last"
+    assert own["inscl(view=encoder,encoder=a/folder)"].view == Encoder("a/folder")
+
+
 def test_an_option_that_no_method_has_is_refused():
     with pytest.raises(OptionError, match="--set clusters: none of random, none has this option"):
         parse_methods("random,none", {"floor": "1", "clusters": "3"})
@@ -257,8 +327,9 @@ def keys(facts: Any) -> set[str]:
         return set().union(*map(keys, facts))
     if not isinstance(facts, dict):
         return set()
-    others = ("ledger", "shared_ledger", "options", "base", "experts", "scores", "seconds")
-    more = (*others, "distances", "tags", "matrix")
+    others = ("ledger", "shared_ledger", "rehearsed", "options", "seconds", "distances", "tags")
+    # By task or measure.
+    more = (*others, "base", "experts", "scores", "matrix", "cut", "forgotten", "instructions")
     named = {key for key in facts if key not in ("loss", "exact", "rouge_l")}
     return named.union(*(keys(value) for key, value in facts.items() if key not in more))
 

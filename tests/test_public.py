@@ -106,4 +106,10 @@ def test_selection_needs_numbers_only():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         for name in imported_names(node)
     }
-    assert packages - sys.stdlib_module_names == {"modicum", "numpy", "ot", "sklearn", "threadpoolctl"}
+    assert packages - sys.stdlib_module_names == {
+        "modicum",
+        "numpy",
+        "ot",
+        "sklearn",
+        "threadpoolctl",
+    }

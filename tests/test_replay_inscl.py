@@ -51,6 +51,16 @@ class Nowhere(Compass):
         return np.full((len(pool), 2), np.nan, dtype=np.float32)
 
 
+class HalfBlind(Compass):
+    """Looks at no instruction that says nowhere."""
+
+    def __call__(self, pool: Pool, meter: Meter, *, fitted_on: Pool | None = None) -> np.ndarray:
+        vectors_ND = super().__call__(pool, meter)
+        texts = pool.table["instruction"].to_pylist()
+        vectors_ND[[text.startswith("Nowhere") for text in texts]] = np.nan
+        return vectors_ND
+
+
 def task(name: str, *asked: Asked) -> Task:
     """A task whose rows say their instruction and a number."""
     rows = []
@@ -127,6 +137,52 @@ def test_tasks_that_are_no_distance_away_share_by_size_and_it_is_told(stage: Ask
     assert asked.notes == ["no old task is any distance from the new one: shared by size"]
 
 
+def test_a_stage_of_a_stream_tells_the_distances_to_the_new_task_alone(stage: Asks) -> None:
+    asked = stage(7, NEW, NEAR, ACROSS, AWAY, number=3)
+    plan = inscl(which="random")(asked)
+    assert quotas(plan) == [1, 2, 4]
+    to_new = [pytest.approx(x, abs=1e-6) for x in (0.5, 1.0, 2.0)]
+    assert asked.facts["distances"]["matrix"] == [
+        [0, None, None, to_new[0]],
+        [None, 0, None, to_new[1]],
+        [None, None, 0, to_new[2]],
+        [*to_new, 0],
+    ]
+
+
+def test_instructions_without_a_vector_are_told(stage: Asks) -> None:
+    lost = task("lost", Asked("Turn", 90, 3), Asked("Nowhere", 180), Asked("Nowhere", 0))
+    asked = stage(4, NEW, lost, NEAR)
+    plan = InsCL(view=HalfBlind(), which="random")(asked)
+    assert plan.weight_J == pytest.approx([1.0, 0.5], abs=1e-6)  # of what points across alone
+    assert asked.notes == ["2 instructions of lost have no finite vector: not in its distance"]
+
+
+def test_distances_that_differ_by_no_more_than_their_error_are_doubted(stage: Asks) -> None:
+    wide = [Asked("Turn", degrees, 3) for degrees in (30, 60, 90, 120)]
+    for far, doubted in ((task("two", *wide), True), (AWAY, False)):
+        asked = stage(4, NEW, task("one", *wide), far)
+        inscl(which="random")(asked)
+        told = [note for note in asked.notes if "the quotas are partly chance" in note]
+        assert len(told) == doubted
+        assert all("worked out from 1 instructions at a time" in note for note in told)
+
+
+def test_exact_distances_are_not_doubted(stage: Asks) -> None:
+    asked = stage(7, NEW, NEAR, NEAR._replace(name="as near"))
+    inscl(which="random")(asked)
+    assert asked.notes == []
+
+
+def test_rows_that_hardly_share_an_instruction_are_told(stage: Asks) -> None:
+    apart = [Asked(f"Turn {n} times", 60) for n in range(4)]
+    for old, noted in ((task("apart", *apart), True), (NEAR, False)):
+        asked = stage(2, NEW, old)
+        inscl(which="random")(asked)
+        assert any("are inputs among them?" in note for note in asked.notes) == noted
+        assert asked.facts["instructions"] == {old.name: 4 if noted else 1, "new": 1}
+
+
 def test_masses_count_rows_or_take_instructions_as_equal(stage: Asks) -> None:
     new = task("new", Asked("Go", 0), Asked("Walk", 0))
     old = task("old", Asked("Turn", 0, 3), Asked("Turn", 90, 1))
@@ -141,7 +197,7 @@ def test_tasks_are_compared_at_as_many_instructions_as_the_smallest_has(stage: A
     asked = stage(2, NEW, wide, NEAR)
     plan = inscl(which="random")(asked)
     told = asked.facts["distances"]
-    assert (told["support"], told["draws"]) == (1, 10) and told["how"].startswith("mean")
+    assert (told["support"], told["draws"]) == (1, 500) and told["how"].startswith("mean")
     assert 0.5 <= plan.weight_J[0] <= 1 and told["errors"][0][2] > 0
     assert plan.weight_J[1] == pytest.approx(0.5, abs=1e-6) and told["errors"][1][2] == 0
 
@@ -156,7 +212,7 @@ def test_how_much_takes_the_distance_away(stage: Asks) -> None:
 
 
 def test_a_task_whose_instructions_cannot_be_looked_at_is_refused(stage: Asks) -> None:
-    with pytest.raises(InputError, match="gives no instruction of task .* a finite vector"):
+    with pytest.raises(InputError, match=r"gives no instruction of task .* a finite vector"):
         InsCL(view=Nowhere())(stage(2, NEW, NEAR))
 
 

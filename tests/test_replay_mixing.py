@@ -69,7 +69,8 @@ def blend(tmp_path: Path, tiny_model: Model, shared: Store) -> Blend:
             save(tmp_path / "colours.jsonl", COLOURS),
         ]
         new = more.pop("new", None) or save(tmp_path / "new.jsonl", NEW)
-        pools = Pool.read(*old), Pool.read(new)
+        fields = more.pop("fields", {})
+        pools = Pool.read(*old, **fields), Pool.read(new, **fields)
         return mix(*pools, method, budget, tiny_model, **{"store": shared, **more})
 
     return made
@@ -142,6 +143,37 @@ def test_rows_that_are_too_long_are_left_out_of_both_sides(blend: Blend, tmp_pat
         blend(old=[old], new=new, max_tokens=5)
 
 
+def test_a_new_row_that_the_ending_cannot_hold_is_refused_before_anything_is_measured(
+    blend: Blend, tmp_path: Path
+) -> None:
+    def measure(stage: Stage) -> Plan:
+        raise AssertionError(stage)
+
+    nul: Turns = [("user", "Spell nothing."), ("assistant", "\0")]
+    new = save(tmp_path / "new.jsonl", [NEW[0], nul], "alpaca")
+    with pytest.raises(InputError, match=r"new\.jsonl:2: .*NUL.* give the mixed file the ending"):
+        blend(measure, new=new, ending=".csv")
+
+
+def test_a_new_pool_without_rows_is_refused(blend: Blend, tiny_model: Model, shared: Store) -> None:
+    made = blend()
+    nothing = made.new.take(np.array([], dtype=np.int64))
+    with pytest.raises(InputError, match="none of the 0 new rows can be used: it is empty"):
+        mix(made.old, nothing, "random", 4, tiny_model, store=shared)
+
+
+def test_tags_of_rows_that_are_left_out_are_not_looked_at(blend: Blend, tmp_path: Path) -> None:
+    long: Turns = [("user", "Name colour 0."), ("assistant", "on and " * 40)]
+    short = save(tmp_path / "short.jsonl", COLOURS[:1], tags=["colour"])
+    endless = save(tmp_path / "long.jsonl", [long], tags=["endless"])  # of the same instruction
+    new = save(tmp_path / "tagged.jsonl", NEW, tags=["letters"])
+    how = {"old": [short, endless], "new": new, "fields": {"tags": "tags"}}
+    made = blend("inscl", 1, max_tokens=150, **how)
+    assert list(made.left_out_old) == [1]
+    assert made.stage.facts["tags"]["distinct"] == 2
+    assert "(tags colour)" in made.steps[0][1].reason
+
+
 # How many
 
 
@@ -195,6 +227,16 @@ def test_tasks_are_named_by_source_or_row_by_row(blend: Blend) -> None:
         blend(tasks=["a", "b", "c"])
 
 
+def test_surprise_names_the_true_rank_of_every_row(blend: Blend) -> None:
+    for steps in blend("surprise", 10).plan.steps:
+        hardest_first = sorted(steps, key=lambda step: -step.gain)
+        # The very hardest is guarded: it comes last, and still is number 1.
+        assert [*steps] == [*hardest_first[1:], hardest_first[0]]
+        for rank, step in enumerate(hardest_first, 1):
+            assert f"number {rank} from the top" in step.reason
+            assert step.reason.endswith(", guarded") == (rank == 1)
+
+
 # A method of the user's own
 
 
@@ -212,14 +254,29 @@ def test_a_callable_is_a_method(blend: Blend, tmp_path: Path) -> None:
     assert manifest(path)["notes"] == ["the method took 3 of the 4 rows that it could"]
 
 
+def test_facts_of_a_users_method_do_not_take_the_place_of_ours(
+    blend: Blend, tmp_path: Path
+) -> None:
+    def talkative(stage: Stage) -> Plan:
+        ours = ("command", "method", "tasks", "replayed", "counts", "notes", "ledger", "blake2b")
+        stage.facts.update(dict.fromkeys((*ours, "mood"), "mine"))
+        return plan([0], [])
+
+    path = blend(talkative, 4).write(tmp_path / "mix.jsonl")
+    told = manifest(path)
+    assert [name for name, value in told.items() if value == "mine"] == ["mood"]
+    assert [task["task"] for task in told["tasks"]] == ["sums", "colours"]
+    assert blend(talkative, 4).write(path) == path  # it knows its own command again
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [
         (None, "returns a Plan"),
         (plan([0]), "returns a Plan"),  # of one task, where there are two
-        (plan([0, 0], []), "picked a row of sums twice"),
-        (plan([], [4]), "picked row 4 of colours, which has 4"),
-        (plan([-1, 2], []), "picked row -1 of sums"),
+        (plan([0, 0], []), "task sums: the method picked row 0 twice"),
+        (plan([], [4]), "task colours: the method picked row 4; the pool has rows 0 to 3"),
+        (plan([-1, 2], []), "task sums: the method picked row -1"),
         (plan([0, 1, 2], [0, 1]), "picked 5 rows, the budget is 4"),
         (plan([0], [], weights=np.array([np.nan, 1.0])), "weight_J is"),
         (plan([0], [], weights=np.ones(3)), "weight_J is"),

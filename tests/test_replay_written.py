@@ -100,7 +100,7 @@ def test_a_file_of_anybody_elses_is_not_overwritten(
     blend: Blend, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / name).write_text("mine\n")
-    with pytest.raises(RunError, match=r"another command|did not write it"):
+    with pytest.raises(RunError, match=r"not written by Modicum|did not write it"):
         blend().write(tmp_path / "mix.jsonl")
     assert (tmp_path / name).read_text() == "mine\n"
 
@@ -114,13 +114,15 @@ def test_no_input_is_overwritten(blend: Blend, tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == before
 
 
-def test_a_file_that_is_gone_while_its_manifest_is_there_is_told(
-    blend: Blend, tmp_path: Path
+@pytest.mark.parametrize("changed", ["gone", "edited"])
+def test_a_file_that_is_not_as_it_was_written_is_told(
+    blend: Blend, tmp_path: Path, changed: str
 ) -> None:
     path = blend().write(tmp_path / "mix.jsonl")
-    path.unlink()
-    with pytest.raises(RunError, match="is missing, its manifest is not"):
+    path.unlink() if changed == "gone" else path.write_text("{}\n")
+    with pytest.raises(RunError, match=r"mix\.jsonl is not as it was written; remove it and its"):
         blend().write(path)
+    assert path.exists() == (changed == "edited")
 
 
 def test_killed_between_the_file_and_its_manifest_it_goes_on(

@@ -89,9 +89,40 @@ def test_samples_miss_the_exact_distance_by_little_and_keep_the_order(
 
 def test_the_same_seed_draws_the_same() -> None:
     sets = [around(0, 60, 1), around(0.5, 30, 2)]
-    first = pairwise(sets, seed=3).value_JJ
-    assert (pairwise(sets, seed=3).value_JJ == first).all()
-    assert (pairwise(sets, seed=4).value_JJ != first).any()
+    first = pairwise(sets, seeds=[3, 5]).value_JJ
+    assert (pairwise(sets, seeds=[3, 5]).value_JJ == first).all()
+    assert (pairwise(sets, seeds=[4, 5]).value_JJ != first).any()
+
+
+def test_a_draw_does_not_depend_on_the_other_sets() -> None:
+    new, old, more = around(0, 60, 1), around(0.5, 30, 2), around(1, 30, 3)
+    alone = pairwise([old, new], seeds=[1, 9]).value_JJ[0, 1]
+    assert pairwise([more, old, new], seeds=[2, 1, 9]).value_JJ[1, 2] == alone
+
+
+def test_masses_count_however_few_points_are_drawn() -> None:
+    """East has 999 of 1,000 rows: almost nothing has to move, though one point stands alone."""
+    found = pairwise(
+        [np.array([EAST, NORTH]), np.array([EAST])], [np.array([999, 1]), np.array([1])]
+    )
+    assert (found.support, found.draws) == (1, 500)
+    assert found.value_JJ[0, 1] < 0.02
+
+
+def test_one_set_of_a_single_point_leaves_the_others_in_order() -> None:
+    """At support 1 a distance is the mean over pairs of points, and tells near from far."""
+    sets = [around(angle, 200, 9) for angle in (0.3, 0.8, 1.3)]
+    found = pairwise([*sets, around(2, 1, 3), around(0, 200, 0)], to_last=True)
+    near, middle, far = found.value_JJ[:3, -1]
+    assert found.support == 1 and near < middle < far
+    assert (found.error_JJ[:4, -1] < 0.1 * far).all()
+
+
+def test_only_those_to_the_last_set_are_worked_out_if_no_others_are_asked_for() -> None:
+    sets = [around(angle, 20, 1) for angle in (0, 1, 2)]
+    some, every = pairwise(sets, to_last=True), pairwise(sets)
+    assert some.value_JJ[:, 2].tolist() == every.value_JJ[:, 2].tolist()
+    assert some.to_json()["matrix"][0][1] is None
 
 
 def test_a_vector_that_is_not_finite_is_in_no_sample() -> None:
@@ -100,6 +131,7 @@ def test_a_vector_that_is_not_finite_is_in_no_sample() -> None:
     found = pairwise([old, new])
     assert (found.support, found.draws) == (10, 1)
     assert np.isfinite(found.value_JJ).all()
+    assert found.unseen_J.tolist() == [1, 0]
 
 
 def test_what_is_kept_is_json() -> None:

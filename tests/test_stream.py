@@ -7,21 +7,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 
 from modicum.evaluation import evaluate
 from modicum.jobs.folders import Done
 from modicum.jobs.reading import Reading
-from modicum.jobs.stream import run_stream
+from modicum.jobs.stream import Wanted, run_stream
 from modicum.ledger import Ledger
 from modicum.meter import Meter
 from modicum.models import Model
 from modicum.pool import Pool
 from modicum.render import Rendered, render
-from modicum.replay import Plan, Stage
-from modicum.scores.loss import Loss
-from modicum.selection import Step
 from modicum.store import Store
 from modicum.training import Recipe, Tuned
 from quick_tuning import QuickTuning
@@ -87,11 +83,10 @@ def run(paths: tuple[str, ...], folder: Path, model: Model, **more: Any) -> Ran:
         "per_task": False,
         "orders": ["given"],
         "seeds": range(1),
-        "held_out": "2",
-        "tested_on": (),
+        "holdout": "2",
+        "evaluation": (),
         "settings": {},
         "recipe": Recipe(),
-        "model": model,
         "tagger": None,
         "generate": False,
         "max_new_tokens": 2,
@@ -99,7 +94,8 @@ def run(paths: tuple[str, ...], folder: Path, model: Model, **more: Any) -> Ran:
         "too_long": "drop",
         "max_tokens": None,
     }
-    done = run_stream(Reading(paths), folder, **given | more)
+    reading = Reading(paths, fields=more.pop("fields", None))
+    done = run_stream(reading, folder, Wanted(**given | more), model)
     return Ran(folder, json.loads((folder / "stream.json").read_text()), done)
 
 
@@ -107,7 +103,7 @@ def run(paths: tuple[str, ...], folder: Path, model: Model, **more: Any) -> Ran:
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tunings:
     """Nothing is tuned in earnest, and nothing measured before is at hand."""
     stand_in = Tunings()
-    monkeypatch.setattr("modicum.stream.arms.tune", stand_in)
+    monkeypatch.setattr("modicum.stream.course.tune", stand_in)
     monkeypatch.setenv("MODICUM_CACHE", str(tmp_path / "cache"))
     return stand_in
 
@@ -137,7 +133,7 @@ def whole(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modicum.stream.arms.tune", tunings)
+        patch.setattr("modicum.stream.course.tune", tunings)
         patch.setattr("modicum.stream.bench.evaluate", counted)
         patch.setenv("MODICUM_CACHE", str(folder / "cache"))
         more = {"orders": ["given", "easy-hard"], "seeds": range(2), "generate": True}
@@ -192,9 +188,11 @@ def test_a_stage_is_tuned_on_the_new_rows_and_the_picks_and_no_others(
 
 
 def test_two_rows_of_each_task_are_in_no_tuning(whole: Whole, held_out: list[str]):
-    told = [{"task": name, "train": 4, "test": 2} for name in ASKED]
-    assert whole.ran.record["tasks"] == told
-    assert [name[:-1] for name in held_out] == [task for task in ASKED for _ in range(2)]
+    both = {task: [name for name in held_out if name.startswith(task)] for task in ASKED}
+    assert [len(names) for names in both.values()] == [2, 2, 2]
+    assert whole.ran.record["tasks"] == [
+        {"task": task, "train": 4, "test": 2, "held_out": names} for task, names in both.items()
+    ]
 
 
 def test_every_stage_goes_on_from_the_model_of_the_last(whole: Whole, tiny_model: Model):
@@ -227,9 +225,25 @@ def test_replay_facts_are_true(whole: Whole):
             assert [task["task"] for task in told["tasks"]] == arm["tasks"][:t]
             assert told["allowed"] == 2 and told["rows"] == (0 if arm["method"] == "none" else 2)
             for task in told["tasks"]:
-                assert len(task["rows"]) == task["quota"]
+                assert len(task["rows"]) == task["quota"] == task["replayed"]
+                assert task["available"] == 4
                 assert all(row["id"].startswith(task["task"]) for row in task["rows"])
                 assert all(row["reason"] for row in task["rows"])
+
+
+def test_a_replayed_row_says_where_it_stands_and_its_gain(
+    whole: Whole, held_out: list[str], id_of: dict[bytes, str]
+):
+    rows_of = [name for name in id_of.values() if name not in held_out]  # as the tasks were given
+    for name, measured in (("inscl-given-s1", True), ("random-given-s1", False)):
+        rows = [
+            row
+            for stage in whole.ran.arms[name]["stages"][1:]
+            for task in stage["replay"]["tasks"]
+            for row in task["rows"]
+        ]
+        assert [row["id"] for row in rows] == [rows_of[row["position"]] for row in rows]
+        assert {row["gain"] is not None for row in rows} == {measured}
 
 
 def test_inscl_tells_its_distances_and_tags(whole: Whole):
@@ -238,6 +252,8 @@ def test_inscl_tells_its_distances_and_tags(whole: Whole):
     assert told["tags"]["instructions"] == 6 and told["tags"]["untagged"] == 0
     weights = [task["weight"] for task in told["tasks"]]
     assert all(weight > 0 for weight in weights) and weights[0] != weights[1]
+    matrix = told["distances"]["matrix"]
+    assert matrix[0][1] is None and [matrix[0][2], matrix[1][2]] == weights  # those that decide
 
 
 # What is measured
@@ -297,6 +313,16 @@ def test_an_untrained_model_and_experts_are_measured_by_name(whole: Whole):
     assert record["base"] != record["experts"]
 
 
+def test_what_a_method_cost_beforehand_is_told_and_is_part_of_what_arms_share(whole: Whole):
+    rehearsed, shared = whole.ran.record["rehearsed"], whole.ran.record["shared_ledger"]
+    assert list(rehearsed) == ["inscl", "random", "none"]
+    assert rehearsed["none"]["forward_tokens"] == rehearsed["random"]["forward_tokens"] == 0
+    # Every instruction once, though two orders are tried; the arms find them measured.
+    assert rehearsed["inscl"]["forward_passes"] == 6
+    assert 0 < rehearsed["inscl"]["forward_tokens"] < shared["forward_tokens"]
+    assert rehearsed["inscl"]["trainings"] == 0
+
+
 # Arms
 
 
@@ -346,6 +372,26 @@ def test_rows_that_are_cut_elsewhere_are_measured_again(go: Go):
     assert short.record["experts"] != long.record["experts"]
 
 
+def test_an_experts_model_is_gone_once_it_is_measured_unless_an_arm_begins_with_it(
+    go: Go, quick: Tunings, monkeypatch: pytest.MonkeyPatch
+):
+    there: dict[str, set[str]] = {}
+
+    def looking(rendered: Rendered, model: Model, folder: Path, *how: Any, **more: Any):
+        models = next(p for p in folder.parents if p.name == "models")
+        found = {path.name for path in models.glob("alone-*")}
+        there[f"{folder.parent.name}/{folder.name}"] = found
+        return quick(rendered, model, folder, *how, **more)
+
+    monkeypatch.setattr("modicum.stream.course.tune", looking)
+    go(methods="none")
+    assert there["models/alone-2-s0"] == {"alone-0-s0"}  # that of the second task is gone
+    assert there["none-given-s0/1"] == there["none-given-s0/2"] == {"alone-0-s0"}
+    there.clear()
+    go("kept", methods="none", keep_models="all", recipe=Recipe({"learning_rate": 1e-3}))
+    assert there["none-given-s0/1"] == {f"alone-{i}-s0" for i in range(3)}
+
+
 @pytest.mark.parametrize(
     ("keep", "left"),
     [
@@ -374,67 +420,6 @@ def test_a_model_that_nothing_needs_any_more_is_gone_before_the_end(
         there.append(len(list(folder.parent.glob("[0-9]"))))
         return quick(rendered, model, folder, *how, **more)
 
-    monkeypatch.setattr("modicum.stream.arms.tune", looking)
+    monkeypatch.setattr("modicum.stream.course.tune", looking)
     go(methods="random", orders=["given", "easy-hard"])
     assert len(there) > 4 and max(there) == 1
-
-
-# What methods see
-
-SEEN: list[tuple[Path, Path]] = []
-
-
-def looking(stage: Stage) -> Plan:
-    """A method of the user's own, which replays the first row of each old task."""
-    SEEN.append((stage.meter.model.folder, stage.current.model.folder))
-    one_J = np.ones(len(stage.old), dtype=np.int64)
-    return Plan(one_J, one_J.astype(float), tuple((Step(0, "first"),) for _ in stage.old))
-
-
-def test_a_method_sees_the_base_and_the_model_as_it_is(go: Go, tiny_model: Model):
-    SEEN.clear()
-    ran = go(methods="test_stream:looking")
-    models, (arm,) = ran.folder / "models", ran.record["arms"]
-    assert {base for base, _ in SEEN} == {tiny_model.folder}
-    assert [current for _, current in SEEN] == [
-        tiny_model.folder,  # the rehearsal
-        models / "alone-0-s0",
-        models / arm["name"] / "1",
-    ]
-    assert arm["name"] == "test_stream_looking-given-s0"
-    assert [len(replayed(stage)) for stage in arm["stages"][1:]] == [1, 2]
-
-
-def test_surprise_takes_what_the_current_model_finds_hard(
-    go: Go, tiny_model: Model, tmp_path: Path
-):
-    more = {"tested_on": task_files(tmp_path / "eval", first=10), "keep_models": "all"}
-    ran = go(methods="surprise(guard=0)", budget="6", **more)
-    pool = Pool.read(tmp_path / "sums.jsonl")
-
-    def hardest_first(model: Model) -> list[str]:
-        loss_N = Loss()(pool, Meter(model, Store(tmp_path / "measured" / model.folder.name)))
-        return [pool.ids[i] for i in np.argsort(-loss_N)]
-
-    current = Tuned(ran.folder / "models" / "alone-0-s0", {}).model(tiny_model)
-    assert replayed(ran.record["arms"][0]["stages"][1]) == hardest_first(current)
-    assert hardest_first(current) != hardest_first(tiny_model)
-
-
-def test_a_token_budget_is_not_exceeded(go: Go, tiny_model: Model, tmp_path: Path):
-    ran = go(methods="random", budget="100tok")
-    pool = Pool.read(*(tmp_path / f"{task}.jsonl" for task in ASKED))
-    tokens = dict(zip(pool.ids, render(pool, tiny_model.tokenizer).lengths_N, strict=True))
-    for stage in ran.record["arms"][0]["stages"][1:]:
-        assert 0 < sum(tokens[name] for name in replayed(stage)) <= 100
-
-
-def test_per_task_the_budget_grows_with_the_tasks(go: Go):
-    (arm,) = go(methods="random", per_task=True).record["arms"]
-    assert [stage["replay"]["rows"] for stage in arm["stages"][1:]] == [2, 4]
-
-
-def test_a_budget_above_what_there_is_replays_all_and_says_so(go: Go):
-    (arm,) = go(methods="balanced", budget="100").record["arms"]
-    told = [stage["replay"] for stage in arm["stages"][1:]]
-    assert [(each["rows"], each["allowed"]) for each in told] == [(4, 100), (8, 100)]

@@ -10,11 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from modicum.evaluation import evaluate
 from modicum.models import Model
+from modicum.replay import Plan, Stage
+from modicum.selection import Step
 from modicum.training import Recipe
+from modicum.training.evolving import MEASURED
 from test_cli import Run
 from test_cli import run as line
 from test_diverse_evol_killed import Killed, kill
@@ -27,7 +31,7 @@ HOW: dict[str, Any] = {"methods": "random,none", "seeds": range(2)}
 # Tunes with the stand-in and dies, as a process without memory does, in the given evaluation.
 DYING = """
 import os, signal, sys
-import modicum.stream.arms, modicum.stream.bench as bench
+import modicum.stream.course, modicum.stream.bench as bench
 from modicum.cli import main
 from test_stream import Tunings
 
@@ -40,7 +44,7 @@ def evaluate_and_die(rows, meter, **how):
         os.kill(os.getpid(), signal.SIGKILL)
     return found
 
-bench.evaluate, modicum.stream.arms.tune = evaluate_and_die, Tunings()
+bench.evaluate, modicum.stream.course.tune = evaluate_and_die, Tunings()
 main()
 """
 
@@ -73,25 +77,28 @@ def straight(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> tup
     """A stream that nobody killed."""
     folder, stand_in = tmp_path_factory.mktemp("straight"), Tunings()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modicum.stream.arms.tune", stand_in)
+        patch.setattr("modicum.stream.course.tune", stand_in)
         patch.setenv("MODICUM_CACHE", str(folder / "cache"))
         return run(task_files(folder), folder / "out", tiny_model, **HOW), stand_in
 
 
-WRITE, STAGE = "modicum.training.rounds.write_json", "modicum.stream.arms.tune"
+WRITE, STAGE = "modicum.training.rounds.write_json", "modicum.stream.course.tune"
 MOMENTS = [
     ("modicum.stream.bench.evaluate", 2, False),  # the base
+    ("modicum.stream.run.rehearse", 2, False),  # what methods are tried on
     (STAGE, 2, False),  # an expert
     ("modicum.stream.bench.evaluate", 6, True),  # between an expert's tuning and what is kept
+    ("shutil.rmtree", 1, True),  # an expert's model is gone
     ("modicum.stream.bench.evaluate", 8, False),  # within the evaluation of a first stage
     (WRITE, 9, True),  # a first stage
-    ("modicum.stream.arms.planned", 3, True),  # between its plan and its tuning
+    ("modicum.stream.arms.decide", 5, True),  # between a choice and its being kept
+    (WRITE, 10, True),  # between a kept choice and its tuning
     (STAGE, 5, False),  # a tuning
     (STAGE, 5, True),  # between a tuning and its evaluation
     ("modicum.stream.bench.evaluate", 11, False),  # within the evaluation of a stage
-    (WRITE, 13, False),  # a stage
-    (WRITE, 13, True),  # between stages
-    ("shutil.rmtree", 2, True),  # between arms
+    (WRITE, 14, False),  # a stage
+    (WRITE, 14, True),  # between stages
+    ("shutil.rmtree", 5, True),  # between arms
     ("modicum.jobs.stream.write_json", 1, False),  # stream.json
     ("modicum.jobs.stream.write_json", 2, False),  # the manifest
 ]
@@ -151,19 +158,50 @@ def test_arms_that_are_finished_are_not_touched_again(
 ):
     paths = task_files(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        kill(patch, "modicum.stream.arms.tune", 7, False)  # in the second arm
+        kill(patch, "modicum.stream.course.tune", 7, False)  # in the second arm
         with pytest.raises(Killed):
             run(paths, tmp_path / "out", tiny_model, keep_models="all")
     finished = [
         path
         for place in ("arms", "models", "scores")
         for path in (tmp_path / "out" / place).glob("random-given-s0/**/*")
-        if path.is_file()
+        if path.is_file() and MEASURED not in path.parts  # which goes in the end
     ]
     before = {path: path.stat().st_mtime_ns for path in finished}
     assert len(finished) > 6
     run(paths, tmp_path / "out", tiny_model, keep_models="all")
     assert {path: path.stat().st_mtime_ns for path in finished} == before
+
+
+ASKED: list[Stage] = []
+
+
+def wavering(stage: Stage) -> Plan:
+    """A method that answers otherwise each time it is asked."""
+    ASKED.append(stage)
+    row = Step(len(ASKED) % len(stage.old[0].pool), f"asked {len(ASKED)} times")
+    one_J = np.zeros(len(stage.old), dtype=np.int64)
+    one_J[0] = 1
+    return Plan(one_J, one_J.astype(float), ((row,), *(() for _ in stage.old[1:])))
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_tuning_that_was_begun_goes_on_with_the_rows_that_were_chosen_for_it(
+    quick: Tunings, tiny_model: Model, tmp_path: Path, after: bool
+):
+    ASKED.clear()
+    paths, how = task_files(tmp_path), {"methods": "test_stream_killed:wavering"}
+    with pytest.MonkeyPatch.context() as patch:
+        kill(patch, STAGE, 4, after)  # of the second stage, after three experts
+        with pytest.raises(Killed):
+            run(paths, tmp_path / "out", tiny_model, **how)
+    (place,) = (tmp_path / "out" / "arms").iterdir()
+    chosen = json.loads((place / "1-replay.json").read_text())["replay"]
+    asked = len(ASKED)
+    (arm,) = run(paths, tmp_path / "out", tiny_model, **how).record["arms"]
+    assert arm["stages"][1]["replay"] == chosen
+    assert chosen["tasks"][0]["rows"][0]["reason"] == f"asked {asked} times"
+    assert len(ASKED) == asked + 2 + 1  # the rehearsal again, and the third stage
 
 
 def test_killed_by_the_system_the_same_line_goes_on(
@@ -183,7 +221,7 @@ def test_killed_by_the_system_the_same_line_goes_on(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     whole, tunings = straight
     kept = sorted(path.name for path in (tmp_path / "out" / "arms").rglob("*.json"))
-    assert kept == ["0.json", "1.json"]  # it died in the third stage
+    assert kept == ["0.json", "1-replay.json", "1.json", "2-replay.json"]  # in the third stage
     assert line(*words).status == 0
     before = ["alone-0-s0", "alone-1-s0", "alone-2-s0", "1", "2"]
     assert sorted([*before, *quick.trained]) == sorted(tunings.trained)

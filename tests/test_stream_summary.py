@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from modicum.evaluation.paired import seeds_and_examples
 from modicum.replay.chance import Nothing
 from modicum.stream.arms import Arm
-from modicum.stream.summary import Done, by_method, matrix, numbers, pairs
+from modicum.stream.pairs import Done, pairs
+from modicum.stream.summary import by_method, matrix, numbers
 
 GIVEN = ("sums", "colours", "rivers")
 ARRIVED = ("rivers", "sums", "colours")
@@ -60,6 +61,7 @@ def test_the_numbers_of_three_tasks_by_hand():
     # After stage 2 rivers are at 0.72 of 0.8; at the end at 0.4 of 0.8, and sums at 0.5 of 0.5.
     assert found["RG_by_stage"] == [None, pytest.approx(90), pytest.approx(75)]
     assert found["RG"] == pytest.approx(75) and found["RG_mean"] == pytest.approx(82.5)
+    assert found["forgotten"] == {"rivers": pytest.approx(0.4), "sums": 0}
 
 
 def test_of_a_loss_the_numbers_are_of_minus_the_loss_and_there_is_no_gain():
@@ -70,6 +72,7 @@ def test_of_a_loss_the_numbers_are_of_minus_the_loss_and_there_is_no_gain():
         "F": pytest.approx(((-0.72 + 0.4) + 0) / 2),  # the least loss before was 0.72
         "FWT": pytest.approx(((-0.1 + 0.2) + (-0.2 + 0.4)) / 2),
         "LA": pytest.approx(-(0.8 + 0.5 + 0.9) / 3),
+        "forgotten": {"rivers": 0, "sums": 0},  # the best was the last
     }
 
 
@@ -88,12 +91,15 @@ def test_the_expert_of_the_last_task_does_not_matter():
 # Methods
 
 
-def arm(method: str, order: str, **metrics: float | None) -> dict[str, Any]:
-    return {"method": method, "order": order, "metrics": {"exact": metrics}}
+def arm(
+    method: str, order: str, seed: int = 0, tasks: Sequence[str] = GIVEN, **metrics: float | None
+) -> dict[str, Any]:
+    about = {"method": method, "order": order, "seed": seed, "tasks": [*tasks]}
+    return {**about, "metrics": {"exact": metrics}}
 
 
 def test_means_and_standard_deviations_are_over_seeds():
-    arms = [arm("none", "given", AP=ap, RG=ap) for ap in (0.1, 0.2, 0.6)]
+    arms = [arm("none", "given", seed, AP=ap, RG=ap) for seed, ap in enumerate((0.1, 0.2, 0.6))]
     (row,) = by_method(arms, "exact")
     assert (row["method"], row["order"], row["arms"], row["measure"]) == (
         "none",
@@ -121,8 +127,8 @@ def test_a_number_that_one_arm_lacks_has_no_mean():
 
 def test_several_orders_are_told_one_by_one_and_together():
     arms = [
-        arm(method, order, AP=ap)
-        for order, at in (("given", 0.0), ("random", 0.4))
+        arm(method, order, tasks=tasks, AP=ap)
+        for order, tasks, at in (("given", GIVEN, 0.0), ("random", ARRIVED, 0.4))
         for method, ap in (("inscl", 0.2 + at), ("none", 0.1 + at))
     ]
     told = {(row["method"], row["order"]): row["AP"]["mean"] for row in by_method(arms, "exact")}
@@ -136,6 +142,24 @@ def test_several_orders_are_told_one_by_one_and_together():
     }
 
 
+def test_orders_that_turn_out_the_same_count_once_among_all():
+    ran = [(0, GIVEN, 0.1), (0, GIVEN, 0.1), (0, ARRIVED, 0.4), (1, GIVEN, 0.4)]
+    orders = ("given", "easy-hard", "random", "given")
+    arms = [
+        arm("none", order, seed, tasks, AP=ap)
+        for order, (seed, tasks, ap) in zip(orders, ran, strict=True)
+    ]
+    told = {row["order"]: row for row in by_method(arms, "exact")}
+    assert [told[order]["arms"] for order in ("given", "easy-hard", "random", "all")] == [
+        2,
+        1,
+        1,
+        3,
+    ]
+    assert told["all"]["AP"]["values"] == [0.1, 0.4, 0.4]  # of seed 1 it is another run
+    assert told["all"]["AP"]["mean"] == pytest.approx(0.3)
+
+
 # Pairs
 
 
@@ -146,10 +170,14 @@ def done(
     seed: int = 0,
     tasks: tuple[int, ...] = (0, 1, 2),
     measure: str = "rouge_l",
+    learned: Sequence[Sequence[float]] | None = None,
 ) -> Done:
-    """An arm by the values of its last model on the tested rows of each task, as given."""
-    values = [{measure: np.array(row, dtype=np.float64)} for row in last]
-    return Done(Arm(label, Nothing(), order, seed, tasks), [], values)
+    """An arm by its values on the tested rows of each task, as given: at the end, and at first."""
+    end, first = (
+        [{measure: np.array(row, dtype=np.float64)} for row in rows]
+        for rows in (last, last if learned is None else learned)
+    )
+    return Done(Arm(label, Nothing(), order, seed, tasks), [], first, end)
 
 
 LOW = [[0.0, 0.2], [0.4, 0.0, 0.2], [0.1, 0.1]]  # means 0.1, 0.2, 0.1
@@ -164,21 +192,32 @@ def told(found: list[dict[str, Any]], number: str, order: str = "given") -> dict
 
 def test_the_difference_is_of_the_means_of_tasks_by_hand():
     found = pairs([done("inscl", HIGH), done("none", LOW)], "rouge_l", BY_GIVEN)
-    assert [row["number"] for row in found] == ["AP", "RG"]
-    assert found[0]["methods"] == ["inscl", "none"] and found[0]["level"] == 0.95
-    assert found[0]["difference"] == pytest.approx((0.3 + 0.4 + 0.4) / 3)
-    assert found[1]["difference"] == pytest.approx(50 * (0.3 / 0.5 + 0.4 / 0.9))  # rivers are last
-    assert all(row["low"] < row["difference"] < row["high"] for row in found)
+    assert [row["number"] for row in found] == ["AP", "BWT", "RG"]
+    ap, _, rg = found
+    assert ap["methods"] == ["inscl", "none"] and ap["level"] == 0.95
+    assert ap["difference"] == pytest.approx((0.3 + 0.4 + 0.4) / 3)
+    assert rg["difference"] == pytest.approx(50 * (0.3 / 0.5 + 0.4 / 0.9))  # rivers are last
+    assert all(row["low"] < row["difference"] < row["high"] for row in (ap, rg))
+
+
+def test_less_forgetting_is_a_positive_difference_of_backward_transfer_by_hand():
+    arms = [done("inscl", HIGH, learned=HIGH), done("none", LOW, learned=HIGH)]
+    found = told(pairs(arms, "rouge_l", BY_GIVEN), "BWT")
+    # Of none sums fell by 0.3 and colours by 0.4; rivers, the last, cannot have been forgotten.
+    assert found["difference"] == pytest.approx((0.3 + 0.4) / 2)
+    assert found["low"] < found["difference"] < found["high"]
 
 
 def test_a_lower_loss_is_a_positive_difference():
     arms = [done("inscl", LOW, measure="loss"), done("none", HIGH, measure="loss")]
-    (found,) = pairs(arms, "loss", of(EXPERTS, "loss"))
+    found, _ = pairs(arms, "loss", of(EXPERTS, "loss"))
     assert found["number"] == "AP"
     assert found["difference"] == pytest.approx((0.3 + 0.4 + 0.4) / 3)
 
 
-@pytest.mark.parametrize(("task", "known"), [("rivers", ["AP", "RG"]), ("sums", ["AP"])])
+@pytest.mark.parametrize(
+    ("task", "known"), [("rivers", ["AP", "BWT", "RG"]), ("sums", ["AP", "BWT"])]
+)
 def test_a_gain_is_compared_where_it_is_defined(task: str, known: list[str]):
     experts = of({name: EXPERTS[name] for name in GIVEN} | {task: 0.0})
     found = pairs([done("inscl", HIGH), done("none", LOW)], "rouge_l", experts)
@@ -186,14 +225,14 @@ def test_a_gain_is_compared_where_it_is_defined(task: str, known: list[str]):
 
 
 def test_one_seed_says_that_it_is_about_the_rows_alone():
-    (ap, _) = pairs([done("inscl", HIGH), done("none", LOW)], "rouge_l", BY_GIVEN)
+    ap, *_ = pairs([done("inscl", HIGH), done("none", LOW)], "rouge_l", BY_GIVEN)
     apart = np.concatenate([np.subtract(a, b) for a, b in zip(HIGH, LOW, strict=True)])
     alone = seeds_and_examples(
         apart,
         weights_N=np.repeat([1 / 6, 1 / 9, 1 / 6], [2, 3, 2]),
         tasks_N=np.repeat([0, 1, 2], [2, 3, 2]),
     )
-    assert ap["repetitions"] == alone.seeds == 1
+    assert ap["seeds"] == alone.seeds == 1
     assert (ap["low"], ap["high"]) == pytest.approx((alone.low, alone.high))
 
 
@@ -204,22 +243,56 @@ def test_arms_that_answer_alike_differ_by_nothing():
 
 def test_every_two_methods_are_compared_under_every_order_and_all():
     arms = [
-        done(label, values, order, seed)
-        for order in ("given", "random")
+        done(label, values, order, seed, tasks)
+        for order, tasks in (("given", (0, 1, 2)), ("random", (2, 0, 1)))
         for seed in (0, 1)
         for label, values in (("a", LOW), ("b", HIGH), ("c", LOW))
     ]
     found = pairs(arms, "rouge_l", BY_GIVEN)
-    assert [row["methods"] for row in found[::6]] == [["a", "b"], ["a", "c"], ["b", "c"]]
-    assert [(row["order"], row["repetitions"]) for row in found[:6:2]] == [
-        ("given", 2),
-        ("random", 2),
-        ("all", 4),
+    assert [row["methods"] for row in found[::9]] == [["a", "b"], ["a", "c"], ["b", "c"]]
+    assert [row["order"] for row in found[:9:3]] == ["given", "random", "all"]
+    assert {row["seeds"] for row in found} == {2}  # orders are no repetitions of a seed
+
+
+def test_orders_that_turn_out_the_same_are_one_repetition_and_shrink_no_interval():
+    arms = [
+        done(label, values, order, seed)
+        for order in ("given", "easy-hard")
+        for seed, (low, high) in enumerate(((LOW, HIGH), (LOW, LOW)))
+        for label, values in (("inscl", high), ("none", low))
     ]
+    found = pairs(arms, "rouge_l", BY_GIVEN)
+    for number in ("AP", "RG"):
+        given, both = (told(found, number, order) for order in ("given", "all"))
+        assert {**both, "order": "given"} == given and given["low"] < given["high"]
+
+
+def test_an_order_that_turns_out_twice_weighs_no_more_than_one_that_does_not():
+    arms = [
+        done(label, values, order, 0, tasks)
+        for order, tasks, high in (
+            ("given", (0, 1, 2), HIGH),
+            ("easy-hard", (0, 1, 2), HIGH),
+            ("hard-easy", (2, 1, 0), LOW),
+        )
+        for label, values in (("inscl", high), ("none", LOW))
+    ]
+    found = told(pairs(arms, "rouge_l", BY_GIVEN), "AP", "all")
+    assert found["difference"] == pytest.approx((0.3 + 0.4 + 0.4) / 3 / 2)
 
 
 def test_one_method_is_compared_with_none():
     assert pairs([done("none", LOW), done("none", LOW, seed=1)], "rouge_l", BY_GIVEN) == []
+
+
+def by_stage(
+    first: Sequence[np.ndarray], last: Sequence[np.ndarray], tasks: Sequence[int], measure: str
+) -> list[dict[str, Any]]:
+    """Stages in which a task scores what it did at first until the last of them."""
+    names = [GIVEN[i] for i in tasks]
+    before, after = ([rows[i].mean() for i in tasks] for rows in (first, last))
+    # The last task is learned in the last stage: its first score is its last.
+    return facts_of([before, before, after], measure, names)
 
 
 @settings(max_examples=30, deadline=None)
@@ -231,19 +304,18 @@ def test_a_difference_is_that_of_the_means_over_arms_and_lies_in_its_interval(
     sizes = chance.integers(2, 6, 3)
     experts = of(dict(zip(GIVEN, chance.uniform(0.1, 1, 3), strict=True)), measure)
     arms, of_arms = list[Done](), dict[tuple[str, str], list[dict[str, Any]]]()
-    for order in ("given", "random"):
-        for s in range(3):
-            tasks = tuple(chance.permutation(3).tolist())
+    for s in range(3):
+        given = tuple(chance.permutation(3).tolist())
+        for order, tasks in (("given", given), ("random", (*given[1:], given[0]))):
             for label in ("one", "other"):
-                last = [chance.uniform(0, 1, n) for n in sizes]
-                arms.append(done(label, last, order, s, tasks, measure))
-                names, means = [GIVEN[i] for i in tasks], [last[i].mean() for i in tasks]
-                facts = facts_of([means] * 3, measure, names)
+                first, last = ([chance.uniform(0, 1, n) for n in sizes] for _ in range(2))
+                arms.append(done(label, last, order, s, tasks, measure, first))
+                facts = by_stage(first, last, tasks, measure)
                 told_of = numbers(facts, measure, experts, experts)
                 for place in (order, "all"):
                     of_arms.setdefault((label, place), []).append(told_of)
     found = pairs(arms, measure, experts)
-    assert len(found) == (3 if measure == "loss" else 6)
+    assert len(found) == 3 * (2 if measure == "loss" else 3)
     for row in found:
         one, other = (
             np.mean([each[row["number"]] for each in of_arms[label, row["order"]]])

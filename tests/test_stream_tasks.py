@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modicum.errors import InputError, OptionError
 from modicum.jobs.reading import Reading
-from modicum.jobs.stream import _tasks
+from modicum.jobs.replay import tasks_of
 from modicum.meter import Meter
 from modicum.models import Model
 from modicum.pool import Pool, RawRow, Turn
@@ -22,6 +22,12 @@ from modicum.selection.budget import Budget
 from modicum.store import Store
 from modicum.stream.orders import ORDERS, arrange
 from modicum.stream.tasks import Tasks, split
+from modicum.usable import kinds
+
+
+def counted(made: Tasks) -> dict[str, int]:
+    """Rows that are left out, by kind of reason."""
+    return kinds(why for _, _, why in made.left_out)
 
 
 def pool_of(tasks: Mapping[str, Sequence[str]]) -> tuple[Pool, list[str]]:
@@ -69,13 +75,15 @@ FIVE = ["ah", "oh", "uh", "eh", "ih"]
 def test_the_held_out_share_is_of_each_task_and_the_rest_is_learned(meter: Meter):
     made = parted(meter, {"long": TEN, "short": FIVE}, "40%")
     assert made.names == ["long", "short"] and len(made) == 2
-    assert made.to_json() == [
-        {"task": "long", "train": 6, "test": 4},
-        {"task": "short", "train": 3, "test": 2},
+    told = made.to_json()
+    assert [(each["task"], each["train"], each["test"]) for each in told] == [
+        ("long", 6, 4),
+        ("short", 3, 2),
     ]
+    assert [each["held_out"] for each in told] == [test.ids for test in made.test]
     for task, test, whole in zip(made.train, made.test, (TEN, FIVE), strict=True):
         assert sorted(texts(task.pool) + texts(test)) == sorted(whole)
-    assert made.left_out == {}
+    assert made.left_out == ()
 
 
 def test_the_rows_of_all_tasks_are_one_pool_with_a_place_for_each(meter: Meter):
@@ -110,7 +118,7 @@ def test_a_row_that_one_task_is_tested_on_is_learned_in_none(meter: Meter):
     for task in made.train:
         assert set(texts(task.pool)) == set(TEN) - tested
     lost = 20 - len(made.rows) - 6
-    assert lost > 0 and made.left_out == {"held out as well": lost}
+    assert lost > 0 and counted(made) == {"held out as well": lost}
 
 
 words = st.lists(st.sampled_from([*FIVE, *TEN[:5]]), min_size=6, max_size=20)
@@ -131,7 +139,17 @@ def test_whatever_the_rows_none_is_on_both_sides_and_every_row_is_accounted_for(
     assert not tested & set(texts(made.rows))
     assert all(len(test) >= wanted for test in made.test)
     kept = len(made.rows) + sum(map(len, made.test))
-    assert kept + sum(made.left_out.values()) == len(one) + len(two)
+    assert kept + len(made.left_out) == len(one) + len(two)
+
+
+def test_every_row_that_is_left_out_is_named_with_its_reason(meter: Meter):
+    made = parted(meter, {"a": TEN, "b": FIVE}, test={"a": TEN[:2], "b": ["x", "y"], "c": ["z"]})
+    told = [(pool.ids[i].rpartition(":")[0], why) for pool, i, why in made.left_out]
+    assert told == [
+        ("c:z", "--eval, of another task"),
+        ("a:question 0", "held out as well"),
+        ("a:question 1", "held out as well"),
+    ]
 
 
 # Rows held out by the user
@@ -142,13 +160,13 @@ def test_held_out_rows_can_be_given_and_are_not_learned(meter: Meter):
     made = parted(meter, {"a": TEN, "b": FIVE}, test=test)
     assert [texts(t) for t in made.test] == [TEN[:2], ["oh", "new"]]
     assert [texts(t.pool) for t in made.train] == [TEN[2:], ["ah", "uh", "eh", "ih"]]
-    assert made.left_out == {"held out as well": 3}
+    assert counted(made) == {"held out as well": 3}
 
 
 def test_given_rows_of_another_task_are_left_out_and_counted(meter: Meter):
     test = {"a": ["x", "y"], "b": ["x", "y"], "c": ["z"]}
     made = parted(meter, {"a": TEN, "b": FIVE}, test=test)
-    assert len(made.test) == 2 and made.left_out == {"--eval, of another task": 1}
+    assert len(made.test) == 2 and counted(made) == {"--eval, of another task": 1}
 
 
 def test_a_task_that_no_given_row_tests_is_refused_by_name(meter: Meter):
@@ -187,7 +205,7 @@ def test_rows_that_are_too_long_are_in_neither_and_counted(tiny_model: Model, tm
     meter, long = Meter(tiny_model, Store(tmp_path), limit=40), "a very long question " * 5
     test = {"a": ["x", "y", long], "b": ["x", "y"]}
     made = parted(meter, {"a": [*TEN, long, long], "b": FIVE}, test=test)
-    assert made.left_out == {"too long": 2, "--eval, too long": 1}
+    assert counted(made) == {"too long": 2, "--eval, too long": 1}
     assert [len(t) for t in made.test] == [2, 2] and len(made.rows) == 15
     with pytest.raises(InputError, match="the limit is 40"):
         parted(meter, {"a": [*TEN, long], "b": FIVE}, too_long="error")
@@ -199,7 +217,7 @@ def test_rows_whose_question_can_be_cut_to_fit_stay(tiny_model: Model, tmp_path:
     lengths_N = Meter(tiny_model, Store(tmp_path)).rendered(pool).lengths_N
     assert lengths_N[:10].min() > 27
     made = split(pool, tasks, None, Budget.parse("2"), 0, meter, "truncate-prompt")
-    assert made.left_out == {} and len(made.rows) == 11
+    assert made.left_out == () and len(made.rows) == 11
 
 
 # Which task a row is of
@@ -216,7 +234,7 @@ def labels(tmp_path: Path):
             (tmp_path / name).write_text("\n".join(lines))
         named = [path.replace("@", f"{tmp_path}/") for path in paths]
         reading = Reading(tuple(named or [str(tmp_path / name) for name in files]), fields=fields)
-        return _tasks(reading.read(), reading)
+        return tasks_of(reading.read(), reading)
 
     return told
 
@@ -238,6 +256,12 @@ def test_the_files_of_a_folder_are_a_task_each(labels):
 
 def test_one_file_with_a_task_column_is_many_tasks(labels):
     assert labels({"all.jsonl": [{"task": "sums"}, {"task": "verbs"}]}) == ["sums", "verbs"]
+
+
+def test_one_file_that_is_given_a_name_is_one_task_whatever_its_rows_say(labels):
+    files = {"all.jsonl": [{"task": "sums"}, {"task": "verbs"}]}
+    assert labels(files, "school=@all.jsonl") == ["school", "school"]
+    assert labels(files, "school=@all.jsonl", task="task") == ["sums", "verbs"]
 
 
 def test_of_several_files_the_task_column_is_used_only_if_it_is_named(labels):

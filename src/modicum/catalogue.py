@@ -14,28 +14,26 @@ ROOMS = {"select": "modicum.methods", "replay": "modicum.replay"}  # command: it
 def about(name: str | None = None) -> list[dict[str, Any]]:
     """For one method or all: name, paper, needs, cost, fails, what it does, default options.
 
-    `for` says which commands take it. What select and replay both have is told as select has it,
-    with the options of the other as `replay_options`.
+    `for` says which commands take it; of one of the user's own that is not known. What select and
+    replay both have is told as select has it, with the options of the other as `replay_options`.
     """
+    if name is not None and ":" in name:
+        return [{**told(name, find(ROOMS["select"], name)), "for": []}]
     found: dict[str, dict[str, Any]] = {}
     for command, room in ROOMS.items():
-        for each, kind in _kinds(room, name).items():
+        for each, kind in members(room).items():
+            if name not in (None, each):
+                continue
             said = told(each, kind)
             if each in found:
                 found[each]["replay_options"] = said["options"]
             found.setdefault(each, {**said, "for": []})["for"].append(command)
     if not found:
-        find(ROOMS["select"], str(name))  # which says what there is
+        known = sorted({each for room in ROOMS.values() for each in members(room)})
+        raise OptionError(
+            f"there is no method {name!r}: choose {', '.join(known)}, or package.module:Object"
+        )
     return [found[each] for each in sorted(found)]
-
-
-def _kinds(room: str, name: str | None) -> dict[str, Any]:
-    if name is None:
-        return members(room)
-    try:
-        return {name: find(room, name)}
-    except OptionError:
-        return {}
 
 
 def told(name: str, kind: Any) -> dict[str, Any]:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modicum.cache import file_hash
 from modicum.errors import ModicumError, RunError
 from modicum.readers.mix import write_mix
-from modicum.runs import inputs, versions, write_json, write_rejected
+from modicum.readers.sources import MANIFEST
+from modicum.replay.deciding import shortfall, told
+from modicum.runs import difference, inputs, versions, write_json, write_rejected
 from modicum.usable import kinds
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 def manifest_of(path: Path) -> Path:
     """Where the manifest of a mixed file lies."""
-    return path.with_name(f"{path.name}.manifest.json")
+    return path.with_name(f"{path.name}{MANIFEST}")
 
 
 def open_mix(path: Path, command: Mapping[str, Any]) -> bool:
@@ -33,10 +36,13 @@ def open_mix(path: Path, command: Mapping[str, Any]) -> bool:
     """
     claim, told = _claim(path), json.loads(json.dumps(command))
     if manifest_of(path).exists():
-        if _command_in(manifest_of(path)) != told:
-            raise RunError(f"{path} was written by another command; choose another -o")
-        if not path.exists():
-            raise RunError(f"{path} is missing, its manifest is not; remove that and run it again")
+        before = _manifest_at(manifest_of(path))
+        if said := difference(before.get("command") or {}, told):
+            raise RunError(f"{path} was written by another command: {said}; choose another -o")
+        if not path.exists() or file_hash(path) != before.get("blake2b"):
+            raise RunError(
+                f"{path} is not as it was written; remove it and its manifest, and run it again"
+            )
         return True
     ours = claim.exists() and json.loads(claim.read_text(encoding="utf-8")) == told
     if path.exists() and not ours:
@@ -47,12 +53,14 @@ def open_mix(path: Path, command: Mapping[str, Any]) -> bool:
     return False
 
 
-def _command_in(manifest: Path) -> object:
+def _manifest_at(manifest: Path) -> dict[str, Any]:
     try:
         found = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError:  # not ours
-        return None
-    return found.get("command") if isinstance(found, dict) else None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise RunError(f"{manifest} was not written by Modicum; choose another -o")
+    return found
 
 
 def give_up_mix(path: Path) -> None:
@@ -68,14 +76,18 @@ def write_mixed(mix: Mix, path: Path, command: Mapping[str, Any] | None = None) 
     with mix.stage.meter.ledger.time("write"):
         new = mix.new.take(mix.new_places)
         try:
-            write_mix(new, mix.old, mix.picks, path, mix.order)
+            dropped = write_mix(new, mix.old, mix.picks, path, mix.order)
         except ModicumError:
             give_up_mix(path)
             raise
         rejected = (*mix.new.rejected, *mix.old.rejected)
         if rejected:
             write_rejected(rejected, path.with_name(f"{path.name}.rejected.jsonl"))
-    write_json(manifest_of(path), {"command": dict(command), **manifest(mix)})
+    made = manifest(mix)
+    made["notes"] += dropped
+    about = {"command": dict(command), "blake2b": file_hash(path)}
+    # What a method measured goes by names of its own: ours come after it.
+    write_json(manifest_of(path), {**mix.stage.facts, **about, **made})
     give_up_mix(path)
     return path
 
@@ -89,10 +101,9 @@ def manifest(mix: Mix) -> dict[str, Any]:
         "per_task": mix.per_task,
         "seed": stage.seed,
         "counts": _counts(mix),
-        "tasks": tasks_table(mix),
-        **stage.facts,
+        "tasks": told(stage, mix.plan),
         "replayed": _replayed(mix),
-        "notes": [*stage.notes, *_shortfall(mix)],
+        "notes": [*stage.notes, *shortfall(stage, mix.plan, mix.method["name"])],
         "left_out": _left_out(mix),
         "inputs": {"new": inputs(mix.new), "old": inputs(mix.old)},
         "model": {
@@ -105,47 +116,6 @@ def manifest(mix: Mix) -> dict[str, Any]:
     }
 
 
-def _shortfall(mix: Mix) -> list[str]:
-    """Rows that a budget in rows allows and that are not replayed, and why."""
-    if mix.method["name"] == "none":
-        return []
-    if mix.budget.unit == "tokens":
-        none = mix.stage.sizes_J.any() and not len(mix.picks)
-        return [f"no row fits into {mix.budget}: the mean row has more tokens"] * bool(none)
-    rows, available = mix.stage.rows, int(mix.stage.sizes_J.sum())
-    told = []
-    if rows > available:
-        told.append(
-            f"the budget allows {rows:,} rows, {rows - available:,} more than there are: "
-            "no row is replayed twice"
-        )
-    if len(mix.picks) < (most := min(rows, available)):
-        told.append(f"the method took {len(mix.picks):,} of the {most:,} rows that it could")
-    return told
-
-
-def tasks_table(mix: Mix) -> list[dict[str, Any]]:
-    """For each old task: what there is, its weight and share of the budget, what is replayed."""
-    stage, plan = mix.stage, mix.plan
-    total = float(plan.weight_J.sum())
-    lengths_N = stage.meter.rendered(mix.old).lengths_N
-    rows = []
-    for j, task in enumerate(stage.old):
-        places = mix.places[j][[step.pick for step in plan.steps[j]]]
-        rows.append(
-            {
-                "task": task.name,
-                "available": len(task.pool),
-                "weight": float(plan.weight_J[j]),
-                "share": float(plan.weight_J[j]) / total if total else None,
-                "quota": int(plan.quota_J[j]),
-                "replayed": len(places),
-                "tokens": int(lengths_N[places].sum()),
-            }
-        )
-    return rows
-
-
 def _counts(mix: Mix) -> dict[str, Any]:
     new, old = mix.new, mix.old
     meter = mix.stage.meter
@@ -156,7 +126,7 @@ def _counts(mix: Mix) -> dict[str, Any]:
         "rows": len(mix.order),
         "tokens_new": int(lengths_N[mix.new_places].sum()),
         "tokens_replayed": int(old_N[mix.picks].sum()),
-        "allowed": mix.stage.rows,
+        "allowed": mix.stage.rows if mix.stage.tokens is None else None,
         "kept": len(new) + len(old),
         "rejected": len(new.rejected) + len(old.rejected),
         "left_out": kinds([*mix.left_out_new.values(), *mix.left_out_old.values()]),

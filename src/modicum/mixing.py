@@ -16,7 +16,7 @@ from modicum.parts import build, describe, find
 from modicum.pool import Pool
 from modicum.readers.mix import unfit
 from modicum.replay import Plan, Replay, Stage, Task
-from modicum.replay.amount import allowed, planned, within_tokens
+from modicum.replay.deciding import decide, stage_of
 from modicum.selection.budget import Budget, Step
 from modicum.store import Store
 from modicum.tags import Tagger
@@ -97,29 +97,33 @@ def mix(
         model, too_long=too_long, max_tokens=max_tokens, precision=precision, store=store
     )
     left_out_new = unusable(new, meter, too_long)
-    left_out_old = unusable(old, meter, too_long) | repeated(old, new)
+    new_places = np.setdiff1d(np.arange(len(new)), list(left_out_new))
+    if not len(new_places):
+        why = left_out_new[0] if left_out_new else "it is empty"
+        raise InputError(f"none of the {len(new):,} new rows can be used: {why}")
+    used = meter.narrow(new, new_places)
+    left_out_old = unusable(old, meter, too_long) | repeated(old, used)
     if ending is not None:
-        left_out_old |= unfit(old, new, ending)
+        _check_fit(used, ending)
+        left_out_old |= unfit(old, used, ending)
     groups = list(zip(*grouped(labels, left_out_old), strict=True))
     names = [name for name, place_M in groups if len(place_M)]
     places = tuple(place_M for _, place_M in groups if len(place_M))
-    new_places = np.setdiff1d(np.arange(len(new)), list(left_out_new))
-    if not len(new_places):
-        raise InputError(f"none of the {len(new):,} new rows can be used: {left_out_new[0]}")
-    lengths = [meter.rendered(old).lengths_N[place_M] for place_M in places]
-    stage = Stage(
-        old=tuple(Task(*each) for each in zip(names, _narrow(meter, old, places), strict=True)),
-        new=Task(new_task, meter.narrow(new, new_places)),
-        rows=allowed(limit, lengths, per_task),
+    stage = stage_of(
+        [Task(*each) for each in zip(names, _narrow(meter, old, places), strict=True)],
+        Task(new_task, used),
+        limit,
+        per_task,
         meter=meter,
         current=meter,
-        tagger=tagger or own_tags(old, new),
+        tagger=tagger
+        or own_tags(old.take(np.setdiff1d(np.arange(len(old)), list(left_out_old))), used),
         seed=seed,
-        notes=[f"no row of {name} can be replayed" for name, each in groups if not len(each)],
     )
-    plan = planned(part, stage)
-    if limit.unit == "tokens":
-        plan = within_tokens(plan, lengths, limit.amount * (len(names) if per_task else 1))
+    stage.notes.extend(
+        f"no row of {name} can be replayed" for name, each in groups if not len(each)
+    )
+    plan = decide(part, stage)
     entries = len(new_places) + sum(map(len, plan.steps))
     return Mix(
         old,
@@ -152,6 +156,16 @@ def grouped(
         if position not in left_out:
             found[name].append(position)
     return tuple(found), tuple(np.array(rows, dtype=np.int64) for rows in found.values())
+
+
+def _check_fit(new: Pool, ending: str) -> None:
+    """Refuse, before anything is measured, new rows that a file of this ending cannot hold."""
+    if misfits := unfit(new, new, ending):
+        first = min(misfits)
+        raise InputError(
+            f"{new.where(first)}: {misfits[first]}, and so for {len(misfits):,} new rows; "
+            "give the mixed file the ending of the new one"
+        )
 
 
 def repeated(old: Pool, new: Pool) -> dict[int, str]:

@@ -21,6 +21,7 @@ from modicum.cache import file_hash
 from modicum.errors import OptionError
 
 ROOMS = {"view": "modicum.views", "score": "modicum.scores"}  # options that choose a part
+_COMMANDS = {"modicum.methods": "modicum select", "modicum.replay": "modicum replay and stream"}
 
 
 @cache
@@ -50,11 +51,20 @@ def find(room: str, name: str) -> Any:
             raise OptionError(f"{name} is {type(found).__name__}, which cannot be called")
         return found
     if name not in (known := members(room)):
-        what = room.rpartition(".")[2].removesuffix("s")
+        what = {"modicum.replay": "replay method"}.get(room, room.rpartition(".")[2].rstrip("s"))
         raise OptionError(
-            f"there is no {what} {name!r}: choose {', '.join(known)}, or package.module:Object"
+            f"{_elsewhere(room, name)}there is no {what} {name!r}: choose {', '.join(known)}, "
+            "or package.module:Object"
         )
     return known[name]
+
+
+def _elsewhere(room: str, name: str) -> str:
+    """Which command takes a method of this name, if another does."""
+    for other, command in _COMMANDS.items():
+        if room in _COMMANDS and other != room and name in members(other):
+            return f"{name} is for {command}; "
+    return ""
 
 
 def code_of(name: str) -> str | None:

@@ -36,13 +36,8 @@ def open_run(folder: Path, command: Mapping[str, Any]) -> bool:
             raise RunError(f"{folder} is not empty and is no run folder; choose another -o")
         write_json(about, command)
         return False
-    before, now = _read_object(about), json.loads(json.dumps(command))
-    changed = [key for key in {**now, **before} if before.get(key) != now.get(key)]
-    if changed:
-        raise RunError(
-            f"{folder} belongs to another command: {_difference(changed[0], before, now)}; "
-            "choose another -o"
-        )
+    if said := difference(_read_object(about), command):
+        raise RunError(f"{folder} belongs to another command: {said}; choose another -o")
     return (folder / "manifest.json").exists()
 
 
@@ -114,6 +109,13 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def _half_written(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def difference(before: Mapping[str, Any], command: Mapping[str, Any]) -> str:
+    """The first thing that another command has otherwise; empty if it is the same."""
+    now = json.loads(json.dumps(command))
+    changed = [key for key in {**now, **before} if before.get(key) != now.get(key)]
+    return _difference(changed[0], before, now) if changed else ""
 
 
 def _difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -15,7 +15,13 @@ from modicum.jobs.replay import Mixed
 from modicum.jobs.stream import RECORD
 from modicum.show import console
 
-_NUMBERS = ("RG", "RG_mean", "AP", "BWT", "F", "FWT", "LA")
+_LEGEND = {
+    "RG": "relative gain, % of single-task experts",
+    "AP": "average performance",
+    "BWT": "backward transfer",
+    "F": "forgetting",
+}
+_NUMBERS = tuple(_LEGEND)  # that fit a terminal
 
 
 def mixed(done: Mixed) -> None:
@@ -27,6 +33,8 @@ def mixed(done: Mixed) -> None:
         f"{counts['new']:,} new rows and {counts['replayed']:,} replayed "
         f"({counts['tokens_new']:,} and {counts['tokens_replayed']:,} tokens)"
     )
+    if counts["rejected"]:
+        out.print(f"{counts['rejected']:,} rows rejected ({escape(done.path.name)}.rejected.jsonl)")
     for reason, rows in counts["left_out"].items():
         out.print(f"{rows:,} left out: {escape(reason)}")
     rows = [
@@ -53,38 +61,71 @@ def streamed(done: Done) -> None:
     out, record = console(), _record(done)
     if done.again:
         out.print("finished before; nothing was done")
-    measure = record["measures"][-1]
+    counts, measures = done.manifest["counts"], record["measures"]
+    if counts["rejected"]:
+        out.print(f"{counts['rejected']:,} rows rejected (rejected.jsonl)")
+    for reason, rows in counts["left_out"].items():
+        out.print(f"{rows:,} left out: {escape(reason)}")
     for arm in record["arms"]:
         if arm["seed"] == record["arms"][0]["seed"]:
-            _matrix(out, arm, measure)
-    out.print(f"{measure}: means over seeds ± standard deviations")
-    chosen = [row for row in record["summary"] if row["measure"] == measure]
-    shown = [name for name in _NUMBERS if any(row[name] for row in chosen)]
-    rows = [(r["method"], r["order"], r["arms"], *(_mean(r[n]) for n in shown)) for r in chosen]
-    out.print(_table(("method", "order", "arms", *shown), rows))
-    if record["pairs"]:
-        out.print(f"{measure}: differences at the end, 95 % intervals")
-        if any(pair["repetitions"] == 1 for pair in record["pairs"]):
-            out.print("with one seed an interval is about the tested rows alone, not other seeds")
-        first = record["pairs"][0]["methods"][0]  # all pairs are in stream.json
-        rows = [
-            (
-                " − ".join(pair["methods"]),
-                pair["order"],
-                pair["number"],
-                f"{pair['difference']:+.3g}",
-                f"{pair['low']:+.3g} to {pair['high']:+.3g}",
-            )
-            for pair in record["pairs"]
-            if pair["measure"] == measure and pair["methods"][0] == first
-        ]
-        out.print(_table(("methods", "order", "of", "difference", "interval"), rows))
+            _matrix(out, arm, measures[-1])
+    _means(out, record, measures[-1])
+    _differences(out, record)
     ledger = done.manifest["ledger"]
     out.print(
         f"{ledger['backward_tokens']:,} tokens trained on, {ledger['forward_tokens']:,} forward, "
         f"{ledger['generated_tokens']:,} generated, {sum(ledger['seconds'].values()):,.0f} s"
     )
     out.print(escape(str(done.folder / RECORD)))
+
+
+def _means(out: Console, record: dict[str, Any], measure: str) -> None:
+    """One line a method and order."""
+    chosen = [row for row in record["summary"] if row["measure"] == measure]
+    shown = [name for name in _NUMBERS if any(row[name] for row in chosen)]
+    rows = [
+        (r["method"], r["order"], *(_mean(r[n]) for n in shown), _most_forgotten(record, r))
+        for r in chosen
+    ]
+    turned = " (of −loss: higher is better)" if measure == "loss" else ""
+    out.print(f"{measure}{turned}: means over seeds ± standard deviations; all that was")
+    out.print("measured, and every order and seed, stands in the file named below")
+    out.print(_table(("method", "order", *shown, "most forgotten"), rows))
+    legend = (f"{name} {_LEGEND[name]}" for name in shown)
+    out.print("; ".join(legend))
+
+
+def _differences(out: Console, record: dict[str, Any]) -> None:
+    """Every pair of methods over all orders, by every measure and number."""
+    if not record["pairs"]:
+        return
+    over = record["pairs"][-1]["order"]  # "all", or the only one
+    of = "" if record["pairs"][-1]["seeds"] > 1 else "; one seed: of the tested rows alone"
+    out.print(f"differences at the end, higher is better, 95 % intervals{of}")
+    rows = [
+        (
+            " − ".join(pair["methods"]),
+            pair["measure"],
+            pair["number"],
+            f"{pair['difference']:+.3g}",
+            f"{pair['low']:+.3g} to {pair['high']:+.3g}",
+        )
+        for pair in record["pairs"]
+        if pair["order"] == over
+    ]
+    out.print(_table(("methods", "measure", "of", "difference", "interval"), rows))
+
+
+def _most_forgotten(record: dict[str, Any], row: dict[str, Any]) -> str:
+    """The task that fell most from its best, on average over the arms of a line."""
+    fallen: dict[str, list[float]] = {}
+    for arm in record["arms"]:
+        if arm["method"] == row["method"] and row["order"] in (arm["order"], "all"):
+            for task, fall in arm["metrics"][row["measure"]]["forgotten"].items():
+                fallen.setdefault(task, []).append(fall)
+    means = {task: sum(falls) / len(falls) for task, falls in fallen.items()}
+    worst = max(means, key=lambda task: means[task])
+    return f"{worst} {means[worst]:.3g}" if means[worst] > 0 else "none"
 
 
 def _matrix(out: Console, arm: dict[str, Any], measure: str) -> None:
@@ -114,7 +155,8 @@ def _table(heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
     for place, head in enumerate(heads):
         numeric = bool(rows) and all(str(row[place])[:1] in "0123456789+-" for row in rows)
-        table.add_column(head, justify="right" if numeric else "left", no_wrap=numeric)
+        fixed = numeric or place == 0
+        table.add_column(head, justify="right" if numeric else "left", no_wrap=fixed)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     return table

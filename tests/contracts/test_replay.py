@@ -21,7 +21,7 @@ from modicum.show import _flat
 from modicum.store import Store
 
 METHODS = members("modicum.replay")
-NO_METHODS = {"amount", "instructions", "stage"}  # files of the room that hold none
+NO_METHODS = {"deciding", "instructions", "stage"}  # files of the room that hold none
 ASKED = {
     "sums": ("Add the numbers.", 5),
     "more sums": ("Take one number from the other.", 2),

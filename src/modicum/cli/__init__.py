@@ -10,10 +10,13 @@ from typing import NoReturn, cast
 import typer
 
 from modicum.cli import pools, tasks
-from modicum.errors import ModicumError
+from modicum.errors import ModicumError, OptionError
 
 # Typer comes with a click of its own, or with click, by version: this is its UsageError.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+
+# Of what decides a result, and a user may think can be repeated.
+_ONCE = (("-m", "--method"), ("-k", "--budget"), ("-o", "--out"), ("--model",), ("--order",))
 
 app = typer.Typer(
     name="modicum",
@@ -53,6 +56,13 @@ def several(words: list[str]) -> list[str]:
     return made
 
 
+def refuse_repeated(words: list[str]) -> None:
+    """Refuse an option given twice that takes one value: Typer would use the last in silence."""
+    for names in _ONCE:
+        if sum(word in names or word.startswith(f"{names[-1]}=") for word in words) > 1:
+            raise OptionError(f"{names[-1]} is given twice; give it once")
+
+
 def main() -> NoReturn:
     """Run the command line: 0 done, 1 the answer is no, 2 wrong input, 130 interrupted."""
     # Before torch is imported. By default its threads spin while they wait, and where another
@@ -63,6 +73,7 @@ def main() -> NoReturn:
     sys.path.append(str(Path.cwd()))  # for -m module:Object; last, so that it shadows nothing
     try:
         words = several(sys.argv[1:])
+        refuse_repeated(words)
         status = app(words, standalone_mode=False, prog_name="modicum")
     except ModicumError as error:
         _complain(str(error))

@@ -100,8 +100,9 @@ def stream_command(
         typer.Option("--eval", help="Held-out rows of the same tasks; may be repeated."),
     ] = None,
     holdout: Annotated[
-        str, typer.Option("--holdout", help="Without --eval: of each task, rows or a share.")
-    ] = "20%",
+        str | None,
+        typer.Option("--holdout", help="Without --eval: of each task, rows or a share (20%)."),
+    ] = None,
     generate: Annotated[
         bool, typer.Option(help="Let the model answer, for exact match and ROUGE-L.")
     ] = True,
@@ -130,24 +131,21 @@ def stream_command(
 ) -> None:
     """Tune on one task after another with replay, and say what was forgotten."""
     from modicum.jobs.reading import Reading
-    from modicum.jobs.stream import run_stream
+    from modicum.jobs.stream import Wanted, run_stream
     from modicum.show_tasks import streamed, told
     from modicum.stream.orders import ORDERS
     from modicum.training.options import Recipe
 
-    done = run_stream(
-        Reading(tuple(tasks), format, pairs("--fields", fields), skip_bad),
-        out,
+    wanted = Wanted(
         methods=method,
         budget=budget,
         per_task=per_task,
         orders=[one_of("--order", one.strip(), ORDERS) for one in order.split(",")],
         seeds=range(seed, seed + seeds),
-        held_out=holdout,
-        tested_on=evaluation or [],
+        holdout=holdout,
+        evaluation=evaluation or [],
         settings=pairs("--set", settings),
         recipe=Recipe.parse(train or []),
-        model=model_of(model, precision, trust_remote_code),
         tagger=tagger_of(tagger, tagger_model),
         generate=generate,
         max_new_tokens=max_new_tokens,
@@ -155,4 +153,6 @@ def stream_command(
         too_long=one_of("--too-long", too_long, TOO_LONG),
         max_tokens=max_tokens,
     )
+    reading = Reading(tuple(tasks), format, pairs("--fields", fields), skip_bad)
+    done = run_stream(reading, out, wanted, model_of(model, precision, trust_remote_code))
     print_json(told(done)) if as_json else streamed(done)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modicum.errors import ModicumError, OptionError, RunError
 from modicum.jobs.reading import Reading
 from modicum.pool import Pool
+from modicum.readers.sources import find
 from modicum.runs import give_up, inputs, open_run, run_name
 from modicum.training.together import Processes, launched
 
@@ -78,6 +79,7 @@ def shared(
     """What decides every command's result: inputs and how they are read, model, limits."""
     return {
         "inputs": inputs(pool),
+        "names": [one.source for one in find(list(reading.paths))],
         "format": reading.format,
         "fields": dict(reading.fields or {}),
         "skip_bad": reading.skip_bad,

@@ -56,6 +56,7 @@ def run_replay(
     from modicum.parts import build, code_of, find
     from modicum.readers.sources import ending_of
     from modicum.selection.budget import Budget
+    from modicum.tags import about
 
     limit, part = Budget.parse(budget), build(find("modicum.replay", method), settings)
     ending = "".join(ending_of(out))
@@ -71,8 +72,9 @@ def run_replay(
         "per_task": per_task,
         "settings": dict(sorted(settings.items())),
         "seed": seed,
-        "tagger": None if tagger is None else repr(tagger),
+        "tagger": None if tagger is None else about(tagger),
         "new": inputs(new_pool),
+        "new_task": find_inputs(new)[0].source,
         **shared(old, old_pool, model, too_long, max_tokens),
     }
     again = open_mix(out, command)
@@ -101,10 +103,13 @@ def run_replay(
 
 
 def tasks_of(pool: Pool, reading: Reading) -> list[str]:
-    """The task of every row: what `--fields task=COLUMN` says, otherwise its file's name."""
-    if "task" in (reading.fields or {}):
-        return by_column(pool)
+    """The task of every row: its `task` where that was asked for (`--fields task=COLUMN`), or where
+    all rows of a single file without a given name have one; otherwise its file's name.
+    """
     named = [(one.source, one.named) for one in find_inputs(list(reading.paths))]
+    alone = len(named) == 1 and not named[0][1] and all(task is not None for task in pool.tasks)
+    if alone or "task" in (reading.fields or {}):
+        return by_column(pool)
     for place, (name, given) in enumerate(named):
         if not given and any(name == other for other, _ in named[:place]):
             raise OptionError(

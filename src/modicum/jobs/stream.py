@@ -6,20 +6,26 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modicum.errors import OptionError
+from modicum.errors import BudgetError, OptionError
 from modicum.jobs.folders import Done, once, shared, stem
 from modicum.jobs.reading import Reading
-from modicum.jobs.replay import by_column, tasks_of
-from modicum.parts import build, code_of, describe, find, option_names
+from modicum.jobs.replay import tasks_of
+from modicum.parts import ROOMS, build, code_of, describe, find, option_names
 from modicum.pool import Pool
 from modicum.runs import clear_unfinished, inputs, versions, write_json, write_rejected
+from modicum.selection.budget import Budget
+from modicum.tags import about
+from modicum.training.record import PACKAGES
+from modicum.usable import check_seed, kinds, meter_of
 
 if TYPE_CHECKING:
     from modicum.models import Model
     from modicum.replay import Replay
+    from modicum.stream import Streamed, Tasks
     from modicum.tags import Tagger
     from modicum.training.options import Recipe
 
@@ -27,108 +33,155 @@ _METHOD = re.compile(r"([^(),]+)(?:\(([^()]*)\))?")
 RECORD = "stream.json"
 
 
-def run_stream(
-    reading: Reading,
-    out: Path | None,
-    *,
-    methods: str,
-    budget: str,
-    per_task: bool,
-    orders: Sequence[str],
-    seeds: Sequence[int],
-    held_out: str,
-    tested_on: Sequence[str],
-    settings: Mapping[str, str],
-    recipe: Recipe,
-    model: Model,
-    tagger: Tagger | None,
-    generate: bool,
-    max_new_tokens: int,
-    keep_models: Any,
-    too_long: Any,
-    max_tokens: int | None,
-) -> Done:
-    """`modicum stream`."""
-    from modicum.selection.budget import Budget
-    from modicum.usable import check_seed
+@dataclass(frozen=True)
+class Wanted:
+    """What a stream is to be, as the command line has it."""
 
-    parts, limit, share = (
-        parse_methods(methods, settings),
-        Budget.parse(budget),
-        Budget.parse(held_out),
-    )
-    for seed in seeds:
+    methods: str
+    budget: str
+    per_task: bool
+    orders: Sequence[str]
+    seeds: Sequence[int]
+    holdout: str | None  # None: 20 %
+    evaluation: Sequence[str]
+    settings: Mapping[str, str]
+    recipe: Recipe
+    tagger: Tagger | None
+    generate: bool
+    max_new_tokens: int
+    keep_models: Any
+    too_long: Any
+    max_tokens: int | None
+
+
+def run_stream(reading: Reading, out: Path | None, wanted: Wanted, model: Model) -> Done:
+    """`modicum stream`."""
+    parts, limit = parse_methods(wanted.methods, wanted.settings), Budget.parse(wanted.budget)
+    share = _share(wanted)
+    for seed in wanted.seeds:
         check_seed(seed)
-    if share.unit == "tokens":
-        raise OptionError(f"--holdout {held_out}: give rows of each task, or a share of them")
-    recipe.check()
-    pool = reading.read()
-    tests = Reading(tuple(tested_on), reading.format, reading.fields, reading.skip_bad)
-    test = tests.read() if tested_on else None
-    command = {
-        "command": "stream",
-        "methods": {label: describe(part) for label, part in parts.items()},
-        "code": {label: code_of(label.partition("(")[0]) for label in parts},
-        "budget": budget,
-        "per_task": per_task,
-        "orders": list(orders),
-        "seeds": list(seeds),
-        "holdout": held_out if test is None else inputs(test),
-        "train": recipe.to_json(),
-        "tagger": None if tagger is None else repr(tagger),
-        "generate": generate,
-        "max_new_tokens": max_new_tokens,
-        "keep_models": keep_models,
-        **shared(reading, pool, model, too_long, max_tokens),
-    }
+    if len(set(wanted.orders)) < len(wanted.orders):
+        raise OptionError(f"--order {','.join(wanted.orders)}: name every order once")
+    wanted.recipe.check()
+    pool, labels = _labelled(reading)
+    tests = replace(reading, paths=tuple(wanted.evaluation))
+    test = _labelled(tests) if wanted.evaluation else None
+    command = _command(wanted, parts, reading, pool, test, model)
 
     def work(folder: Path) -> None:
         from modicum.mixing import own_tags
         from modicum.stream import Bench, Course, split, stream
-        from modicum.usable import meter_of
 
         meter = meter_of(
-            model, too_long=too_long, max_tokens=max_tokens, precision=model.precision, store=None
+            model,
+            too_long=wanted.too_long,
+            max_tokens=wanted.max_tokens,
+            precision=model.precision,
+            store=None,
         )
-        other = None if test is None else (test, _tasks(test, tests))
-        tasks = split(pool, _tasks(pool, reading), other, share, seeds[0], meter, too_long)
+        tasks = split(pool, labels, test, share, wanted.seeds[0], meter, wanted.too_long)
         clear_unfinished(folder)
         told = json.dumps(command, sort_keys=True, default=str).encode()
         made_from = hashlib.blake2b(told, digest_size=16).hexdigest()
-        bench = Bench(folder / "scores", made_from, tasks.test, generate, max_new_tokens)
         course = Course(
             folder,
             tasks,
             meter,
-            bench,
-            recipe,
+            Bench(folder / "scores", made_from, tasks.test, wanted.generate, wanted.max_new_tokens),
+            wanted.recipe,
             limit,
-            per_task,
-            tagger or own_tags(pool),
-            keep_models,
+            wanted.per_task,
+            wanted.tagger or own_tags(tasks.rows),
+            wanted.keep_models,
         )
-        streamed = stream(course, parts, orders, seeds)  # type: ignore[arg-type]
-        if pool.rejected:
-            write_rejected(pool.rejected, folder / "rejected.jsonl")
-        write_json(folder / RECORD, streamed.record)
-        counts = {
-            "kept": len(pool),
-            "rejected": len(pool.rejected),
-            "left_out": tasks.left_out,
+        streamed = stream(course, parts, wanted.orders, wanted.seeds)  # type: ignore[arg-type]
+        _write(folder, streamed, tasks, [pool, *([test[0]] if test else [])], model, wanted)
+
+    return once(out, command, f"{stem(pool)}-stream-{wanted.budget}", work)
+
+
+def _share(wanted: Wanted) -> Budget:
+    """What is held out of each task; with --eval it plays no part."""
+    given = wanted.holdout or "20%"
+    if wanted.holdout and wanted.evaluation:
+        raise OptionError("--holdout and --eval are given; leave one of them out")
+    try:
+        share = Budget.parse(given)
+    except BudgetError as error:
+        raise OptionError(f"--holdout {given}: give rows of each task, or a share: 20%") from error
+    if share.unit == "tokens" or (share.amount == 100 and share.unit == "percent"):
+        raise OptionError(f"--holdout {given}: give rows of each task, or a share below 100%")
+    return share
+
+
+def _labelled(reading: Reading) -> tuple[Pool, list[str]]:
+    pool = reading.read()
+    return pool, tasks_of(pool, reading)
+
+
+def _command(
+    wanted: Wanted,
+    parts: Mapping[str, Replay],
+    reading: Reading,
+    pool: Pool,
+    test: tuple[Pool, list[str]] | None,
+    model: Model,
+) -> dict[str, Any]:
+    """All that decides what a stream makes."""
+    held_out = None if test is None else {"inputs": inputs(test[0]), "tasks": _names(test[1])}
+    return {
+        "command": "stream",
+        "methods": {label: describe(part) for label, part in parts.items()},
+        "code": {label: code_of(label.partition("(")[0]) for label in parts},
+        "budget": wanted.budget,
+        "per_task": wanted.per_task,
+        "orders": list(wanted.orders),
+        "seeds": list(wanted.seeds),
+        "holdout": held_out or wanted.holdout,
+        "train": wanted.recipe.to_json(),
+        "tagger": None if wanted.tagger is None else about(wanted.tagger),
+        "generate": wanted.generate,
+        "max_new_tokens": wanted.max_new_tokens,
+        "keep_models": wanted.keep_models,
+        **shared(reading, pool, model, wanted.too_long, wanted.max_tokens),
+    }
+
+
+def _names(labels: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(labels))
+
+
+def _write(
+    folder: Path,
+    streamed: Streamed,
+    tasks: Tasks,
+    pools: Sequence[Pool],
+    model: Model,
+    wanted: Wanted,
+) -> None:
+    """`stream.json`, rows that were set aside, and the manifest last."""
+    if rejected := tuple(bad for pool in pools for bad in pool.rejected):
+        write_rejected(rejected, folder / "rejected.jsonl")
+    write_json(folder / RECORD, streamed.record)
+    manifest = {
+        "counts": {
+            "kept": sum(map(len, pools)),
+            "rejected": len(rejected),
+            "left_out": kinds(why for _, _, why in tasks.left_out),
             "tasks": len(tasks),
             "arms": len(streamed.record["arms"]),
-        }
-        about = {
-            "counts": counts,
-            "inputs": inputs(pool),
-            "model": {"name": model.name, "fingerprint": model.fingerprint},
-            "training": recipe.to_json(),
-            "ledger": streamed.ledger.to_json(),
-            "versions": versions(("trl", "peft", "POT", "rouge-score")),
-        }
-        write_json(folder / "manifest.json", about)
-
-    return once(out, command, f"{stem(pool)}-stream-{budget}", work)
+        },
+        "inputs": [each for pool in pools for each in inputs(pool)],
+        "left_out": [
+            {"id": pool.ids[i], "where": pool.where(i), "reason": why}
+            for pool, i, why in tasks.left_out
+        ],
+        "model": {"name": model.name, "fingerprint": model.fingerprint},
+        "training": wanted.recipe.to_json(),
+        "ledger": streamed.ledger.to_json(),
+        "versions": versions((*PACKAGES, "POT", "rouge-score")),
+    }
+    write_json(folder / "manifest.json", manifest)
 
 
 def parse_methods(text: str, settings: Mapping[str, str]) -> dict[str, Replay]:
@@ -136,15 +189,19 @@ def parse_methods(text: str, settings: Mapping[str, str]) -> dict[str, Replay]:
     parts: dict[str, Replay] = {}
     taken: set[str] = set()
     text = re.sub(r"\s*([(),=])\s*", r"\1", text.strip())
+    if text.count("(") != text.count(")"):
+        raise OptionError(f"-m {text}: a bracket is not closed; write METHOD(option=value),METHOD")
     for name, inner in _METHOD.findall(text):
-        kind = find("modicum.replay", name)
-        known = option_names(build(kind, {}))
+        kind, own = find("modicum.replay", name), _options(inner)
+        chosen = {**settings, **own}  # a part brings options with it
+        chooses = {key: chosen[key] for key in ROOMS if key in chosen and key in _fields(kind)}
+        known = option_names(build(kind, {**own, **chooses}))
         mine = {key: value for key, value in settings.items() if key in known}
         taken |= mine.keys()
         label = f"{name}({inner})" if inner else name
         if label in parts:
             raise OptionError(f"-m {label} is given twice")
-        parts[label] = build(kind, {**mine, **_options(inner)})
+        parts[label] = build(kind, {**mine, **own})
     if left := settings.keys() - taken:
         raise OptionError(f"--set {min(left)}: none of {', '.join(parts)} has this option")
     if not parts or ",".join(parts) != text:
@@ -157,7 +214,5 @@ def _options(inner: str) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _tasks(pool: Pool, reading: Reading) -> list[str]:
-    """The task of every row: its column where that was asked for, or where there is one file."""
-    one = len(pool.files) == 1 and all(task is not None for task in pool.tasks)
-    return by_column(pool) if one else tasks_of(pool, reading)
+def _fields(kind: Any) -> set[str]:
+    return {each.name for each in fields(kind)} if is_dataclass(kind) else set()

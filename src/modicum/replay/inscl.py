@@ -20,6 +20,7 @@ from modicum.replay.stage import Plan, Stage, check_floor, taken
 from modicum.selection import Step, pairwise, uniform
 from modicum.selection.insinfo import insinfo, share_over
 from modicum.selection.rows import shown
+from modicum.selection.transport import Distances
 from modicum.tags import tagged
 from modicum.tags.keyphrases import Keyphrases
 from modicum.tags.merge import merged
@@ -77,6 +78,15 @@ class InsCL:
 
     def __call__(self, stage: Stage) -> Plan:
         tasks = [instructions(task.pool) for task in (*stage.old, stage.new)]
+        names = [task.name for task in (*stage.old, stage.new)]
+        distinct = {name: len(task.texts) for name, task in zip(names, tasks, strict=True)}
+        stage.facts["instructions"] = distinct
+        rows = sum(len(task.pool) for task in stage.old)
+        if 2 * (old := sum(len(task.texts) for task in tasks[:-1])) > rows > 1:
+            stage.notes.append(
+                f"{rows:,} old rows have {old:,} instructions, hardly two of one: are inputs among "
+                "them? --fields instruction=COLUMN says which column holds the instruction alone"
+            )
         weight_J = self._weights(stage, tasks)
         quota_J = stage.share(weight_J, floor=self.floor)
         if self.which == "random" or not quota_J.any():
@@ -102,11 +112,11 @@ class InsCL:
                     f"the {self.view.name} view gives no instruction of task {name} a finite "
                     "vector; use another view, or --set how_much=size"
                 )
-        found = pairwise(vectors, masses, seed=stage.seed)
+        # Outside a stream all distances are told; in one, those that decide.
+        found = pairwise(vectors, masses, seeds=stage.seeds(), to_last=stage.number > 0)
         stage.facts["distances"] = {"tasks": names, **found.to_json()}
         weight_J: np.ndarray = found.value_JJ[:-1, -1]
-        if stage.old and not weight_J.any():
-            stage.notes.append("no old task is any distance from the new one: shared by size")
+        stage.notes.extend(_doubts(names, found, weight_J))
         return weight_J
 
     def _tags(self, stage: Stage, tasks: list[Instructions]) -> list[list[_Tagged]]:
@@ -136,6 +146,22 @@ class InsCL:
             for text, words, info in zip(texts, one.tags, info_N, strict=True)
         }
         return [[known[text] for text in task.texts] for task in tasks]
+
+
+def _doubts(names: list[str], found: Distances, weight_J: np.ndarray) -> Iterator[str]:
+    """What a reader should know of distances before trusting quotas that follow from them."""
+    for name, unseen in zip(names, found.unseen_J, strict=True):
+        if unseen:
+            yield f"{unseen} instructions of {name} have no finite vector: not in its distance"
+    if not len(weight_J):
+        return
+    if not weight_J.any():
+        yield "no old task is any distance from the new one: shared by size"
+    elif len(weight_J) > 1 and (error := found.error_JJ[:-1, -1].max()) > np.ptp(weight_J) / 4:
+        yield (
+            f"the distances, worked out from {found.support} instructions at a time, are known to "
+            f"± {error:.2g} and differ by {np.ptp(weight_J):.2g}: the quotas are partly chance"
+        )
 
 
 def _picks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import ClassVar
@@ -52,8 +53,7 @@ class Surprise:
         return aligned(self.score, self.score(pool, stage.current), pool, dimensions=1)
 
     def _order(self, values_N: np.ndarray) -> chain[Step]:
-        known_M = values_N[np.isfinite(values_N)]
-        most = np.quantile(known_M, 1 - self.guard) if self.guard and len(known_M) else np.inf
-        usual = band(np.where(values_N <= most, values_N, np.nan), "top", self.score.name)
-        guarded = band(np.where(values_N > most, values_N, np.nan), "bottom", self.score.name)
-        return chain(usual, (step._replace(reason=f"{step.reason}, guarded") for step in guarded))
+        ranked = list(band(values_N, "top", self.score.name))
+        kept = math.ceil(self.guard * len(ranked)) if len(ranked) > 1 else 0
+        guarded = (step._replace(reason=f"{step.reason}, guarded") for step in ranked[:kept][::-1])
+        return chain(ranked[kept:], guarded)

@@ -101,12 +101,12 @@ def spend(
     """
     wanted = budget.rows(pool_rows)
     if wanted is None:
-        return _spend_tokens(_checked(steps, pool_rows), budget, pool_rows, tokens_N)
+        return _spend_tokens(checked(steps, pool_rows), budget, pool_rows, tokens_N)
     if wanted > available:
         out = f"use -k {available} or fewer" if available else "there is nothing to pick from"
         raise BudgetError(f"cannot pick {wanted} rows: {available} of {pool_rows} left; {out}")
     taken: list[Step] = []
-    for step in _checked(steps, pool_rows):
+    for step in checked(steps, pool_rows):
         taken.append(step)
         if len(taken) == wanted:
             return taken
@@ -145,7 +145,8 @@ def _spend_tokens(
     return taken
 
 
-def _checked(steps: Iterable[Step | int], pool_rows: int) -> Iterator[Step]:
+def checked(steps: Iterable[Step | int], pool_rows: int) -> Iterator[Step]:
+    """Steps of a method, perhaps a user's own: a pick that is no row, or repeated, is refused."""
     seen: set[int] = set()
     for offered in steps:
         step = offered if isinstance(offered, Step) else Step(offered, "")

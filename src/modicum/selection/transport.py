@@ -13,6 +13,7 @@ from modicum.errors import AlignmentError, InputError, OptionError
 from modicum.selection.rows import (
     Array,
     FloatArray,
+    IntArray,
     as_values,
     as_vectors,
     as_wide_as,
@@ -22,6 +23,7 @@ from modicum.selection.rows import (
 
 EXACT_UP_TO = 500  # points a side; an exact distance takes 0.07 s at 500, 1.2 s at 2,000
 DRAWS = 10
+_POINTS = 500  # drawn at least in all: few draws of few points are mostly chance
 _ITERATIONS = 1_000_000  # of the network simplex; it ends long before
 
 
@@ -29,16 +31,17 @@ _ITERATIONS = 1_000_000  # of the network simplex; it ends long before
 class Distances:
     """1-Wasserstein distances between the sets of a list, and how they were had."""
 
-    value_JJ: FloatArray  # symmetric; 0 from a set to itself
+    value_JJ: FloatArray  # symmetric; 0 from a set to itself, NaN where it was not asked for
     error_JJ: FloatArray  # standard errors of the values; 0 where they are exact
     support: int  # points on each side of every problem that was solved
     draws: int  # 1: all points, exactly; else each value is the mean over so many samples
+    unseen_J: IntArray  # rows of each set that are not finite, and were left out
 
     def to_json(self) -> dict[str, Any]:
-        """How they were had, and the numbers row by row."""
+        """How they were had, and the numbers row by row; null where none was asked for."""
         made = "exact" if self.draws == 1 else "mean over samples of equal size"
         about = {"how": made, "support": self.support, "draws": self.draws}
-        return {**about, "matrix": self.value_JJ.tolist(), "errors": self.error_JJ.tolist()}
+        return {**about, "matrix": _rows(self.value_JJ), "errors": _rows(self.error_JJ)}
 
 
 def wasserstein(
@@ -68,7 +71,8 @@ def pairwise(
     sets_JND: Sequence[Array],
     masses_JN: Sequence[Array] | None = None,
     *,
-    seed: int = 0,
+    seeds: Sequence[int] | None = None,
+    to_last: bool = False,
     limit: int = EXACT_UP_TO,
     draws: int = DRAWS,
 ) -> Distances:
@@ -76,9 +80,11 @@ def pairwise(
 
     A distance between small sets is larger than between large ones of the same make, so all are
     worked out at one support: that of the smallest set, and at most `limit`. Where every set has
-    just so many points they are exact; otherwise each is the mean over `draws` samples without
-    replacement, with its standard error. With masses a point is drawn like any other and keeps
-    its mass. A row that is not finite is in no sample.
+    just so many points they are exact. Otherwise each is the mean, with its standard error, over
+    samples of so many points, drawn by mass: at least `draws` of them, and so many
+    that `_POINTS` points are drawn in all. `to_last`: only those to the last set, which grow with
+    the number of sets and not with its square. `seeds` of the sets decide the draws, wherever in
+    the list they stand. A row that is not finite is in no sample.
     """
     if limit < 1 or draws < 2:
         raise OptionError(f"limit={limit}, draws={draws}; at least 1 point and 2 draws are needed")
@@ -87,29 +93,50 @@ def pairwise(
         for j, vectors in enumerate(sets_JND)
     ]
     support = min([limit, *(len(vectors) for vectors, _ in sets)])
-    times = 1 if all(len(vectors) == support for vectors, _ in sets) else draws
-    value_JJ, error_JJ = np.zeros((2, len(sets), len(sets)))
+    exact = all(len(vectors) == support for vectors, _ in sets)
+    times = 1 if exact else max(draws, -(-_POINTS // support))
+    value_JJ, error_JJ = np.full((2, len(sets), len(sets)), np.nan)
+    np.fill_diagonal(value_JJ, 0.0)
+    np.fill_diagonal(error_JJ, 0.0)
+    told = list(range(len(sets))) if seeds is None else list(seeds)
     for i, j in combinations(range(len(sets)), 2):
-        chance = np.random.default_rng([seed, i, j])
-        solved = [_solved(sets[i], sets[j], support, chance) for _ in range(times)]
+        if to_last and j < len(sets) - 1:
+            continue
+        chance = np.random.default_rng([told[i], told[j]])
+        solved = [
+            _solved(sets[i], sets[j], None if exact else support, chance) for _ in range(times)
+        ]
         value_JJ[i, j] = value_JJ[j, i] = np.mean(solved)
-        if times > 1:
-            error_JJ[i, j] = error_JJ[j, i] = np.std(solved, ddof=1) / np.sqrt(times)
-    return Distances(value_JJ, error_JJ, support, times)
+        error = 0.0 if exact else float(np.std(solved, ddof=1) / np.sqrt(times))
+        error_JJ[i, j] = error_JJ[j, i] = error
+    unseen = [len(given) - len(kept) for given, (kept, _) in zip(sets_JND, sets, strict=True)]
+    return Distances(value_JJ, error_JJ, support, times, np.array(unseen, dtype=np.int64))
 
 
 _Set = tuple[FloatArray, FloatArray]
 
 
-def _solved(one: _Set, other: _Set, support: int, chance: np.random.Generator) -> float:
-    (a_SD, a_S), (b_SD, b_S) = (_sample(each, support, chance) for each in (one, other))
-    return wasserstein(a_SD, b_SD, a_S, b_S)
+def _solved(one: _Set, other: _Set, support: int | None, chance: np.random.Generator) -> float:
+    """The distance of two sets, or of a sample of each."""
+    if support is None:
+        return wasserstein(one[0], other[0], one[1], other[1])
+    return wasserstein(_sample(one, support, chance), _sample(other, support, chance))
 
 
-def _sample(each: _Set, size: int, chance: np.random.Generator) -> _Set:
+def _sample(each: _Set, size: int, chance: np.random.Generator) -> FloatArray:
+    """So many points, each as often as its mass has it to within one; they weigh alike.
+
+    Systematic sampling in a random order: of equal masses no point is drawn twice.
+    """
     vectors_ND, mass_N = each
-    drawn_S = np.sort(chance.choice(len(vectors_ND), size, replace=False))
-    return vectors_ND[drawn_S], mass_N[drawn_S]
+    order_N = chance.permutation(len(mass_N))
+    at_S = (chance.random() + np.arange(size)) / size
+    place_S = np.searchsorted(np.cumsum(mass_N[order_N]), at_S)
+    return np.asarray(vectors_ND[order_N[np.minimum(place_S, len(order_N) - 1)]])
+
+
+def _rows(number_JJ: FloatArray) -> list[list[float | None]]:
+    return [[float(x) if np.isfinite(x) else None for x in row] for row in number_JJ]
 
 
 def _usable(vectors: Array, mass: Array | None, name: str) -> _Set:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from modicum.errors import OptionError
+from modicum.errors import OptionError, RunError
 from modicum.ledger import Ledger
 from modicum.parts import describe
 from modicum.replay import Replay
-from modicum.stream.arms import Arm, Course
+from modicum.stream.arms import Arm, rehearse, run_arm
+from modicum.stream.course import Course
 from modicum.stream.orders import Order, arrange
-from modicum.stream.summary import Done, Scores, by_method, matrix, numbers, pairs
+from modicum.stream.pairs import Done, Scores, pairs
+from modicum.stream.summary import by_method, matrix, numbers
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,12 @@ def stream(
         for label, method in methods.items()
     ]
     _check_names(arms)
-    for arm in {arm.label: arm for arm in reversed(arms)}.values():
-        course.rehearse(arm)
-    experts = {name: course.expert(i, seeds[0]) for i, name in enumerate(course.tasks.names)}
-    course.base.model.release()
+    rehearsed = _rehearsed(course, [arm for arm in arms if arm.seed == seeds[0]])
+    experts = _experts(course, seeds[0], {(arm.tasks[0], arm.seed) for arm in arms})
     done, told, total = list[Done](), list[dict[str, Any]](), Ledger()
     for arm in arms:
-        facts, ledger = course.run(arm)
-        done.append(Done(arm, facts, _last(course, arm, facts)))
+        facts, ledger = run_arm(course, arm)
+        done.append(_done(course, arm, facts))
         told.append(_arm(arm, facts, base, experts, ledger))
         total.add(ledger.to_json())
     shared = course.base.ledger.to_json()
@@ -61,10 +62,36 @@ def stream(
         "arms": told,
         "summary": [row for measure in _measures(base) for row in by_method(told, measure)],
         "pairs": [row for measure in _measures(base) for row in pairs(done, measure, experts)],
+        "rehearsed": rehearsed,
         "shared_ledger": shared,
     }
     course.tidy()
     return Streamed(record, total)
+
+
+def _rehearsed(course: Course, arms: Sequence[Arm]) -> dict[str, Any]:
+    """What each method measured through the base beforehand: it is not measured again later."""
+    spent: dict[str, Any] = {}
+    for label in dict.fromkeys(arm.label for arm in arms):
+        before = copy.deepcopy(course.base.ledger)
+        for arm in arms:
+            if arm.label == label:
+                rehearse(course, arm)
+        spent[label] = course.base.ledger.since(before)
+    course.base.model.release()
+    return spent
+
+
+def _experts(
+    course: Course, seed: int, firsts: set[tuple[int, int]]
+) -> dict[str, Mapping[str, float]]:
+    """Every task's expert's scores; of the models those stay that some arm begins with."""
+    experts = {}
+    for i, name in enumerate(course.tasks.names):
+        experts[name] = course.expert(i, seed)
+        if (i, seed) not in firsts and course.keep_models != "all":
+            course.forget(i, seed)
+    return experts
 
 
 def _arm(
@@ -85,15 +112,19 @@ def _arm(
     }
 
 
-def _last(course: Course, arm: Arm, facts: list[dict[str, Any]]) -> list[Mapping[str, np.ndarray]]:
-    """Values of the arm's last model on every task, in the order the tasks were given."""
-    spent = Ledger()  # all of them were measured before
+def _done(course: Course, arm: Arm, facts: list[dict[str, Any]]) -> Done:
+    """An arm with the values of its models, which were all measured before."""
 
     def missing() -> Any:
-        raise OptionError(f"{arm.name}: an evaluation is missing; run the same line again")
+        place = course.folder / "arms" / arm.name
+        raise RunError(f"{arm.name}: an evaluation is missing; remove {place}, run the line again")
 
-    key = facts[-1]["model"]
-    return [course.bench.score(key, i, missing, spent).values for i in range(len(course.tasks))]
+    def values(stage: int, task: int) -> Mapping[str, np.ndarray]:
+        return course.bench.score(facts[stage]["model"], task, missing, Ledger()).values
+
+    tasks = range(len(course.tasks))
+    learned = [values(arm.tasks.index(task), task) for task in tasks]
+    return Done(arm, facts, learned, [values(-1, task) for task in tasks])
 
 
 def _measures(base: Scores) -> list[str]:

@@ -1,10 +1,9 @@
-"""What a stream shows: per arm the matrix and its numbers, per method means, per pair intervals."""
+"""What a stream shows: per arm the matrix and its numbers, per method their means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,21 +16,9 @@ from modicum.evaluation.forgetting import (
     learning_accuracy,
     relative_gains,
 )
-from modicum.evaluation.paired import seeds_and_examples
-from modicum.stream.arms import Arm
+from modicum.stream.pairs import ALL_ORDERS, LOSSES, Scores
 
-Scores = Mapping[str, Mapping[str, float]]  # task: measure: mean
-LOSSES = ("loss",)  # lower is better: their numbers are of −loss, and they have no Relative Gain
-ALL_ORDERS = "all"
 _NUMBERS = ("AP", "BWT", "F", "FWT", "LA", "RG", "RG_mean")
-
-
-class Done(NamedTuple):
-    """A finished arm: its stages, and the values of its last model, task by task as given."""
-
-    arm: Arm
-    facts: list[dict[str, Any]]
-    last: list[Mapping[str, np.ndarray]]
 
 
 def matrix(facts: Sequence[Mapping[str, Any]], measure: str) -> np.ndarray:
@@ -60,6 +47,7 @@ def numbers(
         "F": forgetting(scores_TT),
         "FWT": forward_transfer(scores_TT, base_T),
         "LA": learning_accuracy(scores_TT),
+        "forgotten": _forgotten(names, scores_TT),
     }
     if measure in LOSSES:
         return found
@@ -72,12 +60,18 @@ def numbers(
     return {**found, "RG": gains[-1], "RG_mean": float(np.mean(known)), "RG_by_stage": gains}
 
 
+def _forgotten(names: Sequence[str], scores_TT: np.ndarray) -> dict[str, float]:
+    """How far each task fell from its best; of the last one nothing can be forgotten."""
+    best_T = [scores_TT[i:, i].max() for i in range(len(names))]
+    return {name: float(best_T[i] - scores_TT[-1, i]) for i, name in enumerate(names[:-1])}
+
+
 def by_method(arms: Sequence[Mapping[str, Any]], measure: str) -> list[dict[str, Any]]:
     """Mean and standard deviation over seeds, for every method and order, and over all orders."""
     orders = list(dict.fromkeys(arm["order"] for arm in arms))
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for order in [*orders, *([ALL_ORDERS] if len(orders) > 1 else [])]:
-        for arm in arms:
+        for arm in arms if order != ALL_ORDERS else _distinct(arms):
             if order in (arm["order"], ALL_ORDERS):
                 groups.setdefault((arm["method"], order), []).append(arm)
     return [
@@ -87,85 +81,10 @@ def by_method(arms: Sequence[Mapping[str, Any]], measure: str) -> list[dict[str,
     ]
 
 
-def pairs(done: Sequence[Done], measure: str, experts: Scores) -> list[dict[str, Any]]:
-    """Each two methods under the same orders and seeds: differences with 95 % intervals.
-
-    Of AP, and of the Relative Gain where that is defined; both at the end of the stream. The
-    interval counts which seeds were run and which rows were tested.
-    """
-    labels = list(dict.fromkeys(each.arm.label for each in done))
-    orders = list(dict.fromkeys(each.arm.order for each in done))
-    at = {(each.arm.label, each.arm.order, each.arm.seed): each for each in done}
-    seeds = sorted({each.arm.seed for each in done})
-    found = []
-    for one, other in combinations(labels, 2):
-        for order in [*orders, *([ALL_ORDERS] if len(orders) > 1 else [])]:
-            some = [o for o in orders if order in (o, ALL_ORDERS)]
-            both = [(at[one, o, s], at[other, o, s]) for o in some for s in seeds]
-            for number, weigh in _weighings(both, measure, experts).items():
-                told = _difference(both, measure, weigh)
-                found.append({"methods": [one, other], "order": order, "number": number, **told})
-    return found
-
-
-def _weighings(
-    both: Sequence[tuple[Done, Done]], measure: str, experts: Scores
-) -> dict[str, Callable[[Done], list[float]]]:
-    """The numbers that are defined for these arms, as weights of the tasks."""
-    found: dict[str, Callable[[Done], list[float]]] = {"AP": _equally}
-    scores = [scores[measure] for scores in experts.values()]
-    old = {i for one, _ in both for i in one.arm.tasks[:-1]}
-    if measure not in LOSSES and all(scores[i] > 0 for i in old):
-        found["RG"] = lambda each: _by_expert(each, scores)
-    return found
-
-
-def _difference(
-    both: Sequence[tuple[Done, Done]], measure: str, weigh: Callable[[Done], list[float]]
-) -> dict[str, Any]:
-    """The interval of a weighted sum over all tested rows, `both` being its repetitions."""
-    sizes = [len(values[measure]) for values in both[0][0].last]
-    sign = -1.0 if measure in LOSSES else 1.0
-    weight_SN = np.array(
-        [
-            np.concatenate([np.full(n, w / n) for n, w in zip(sizes, weigh(a), strict=True)])
-            for a, _ in both
-        ]
-    )
-    apart_SN = np.array(
-        [
-            np.concatenate(
-                [sign * (x[measure] - y[measure]) for x, y in zip(a.last, b.last, strict=True)]
-            )
-            for a, b in both
-        ]
-    )
-    # A task weighs differently from repetition to repetition (the last one is no old task), and
-    # the interval has one weight a row: what differs goes into the differences.
-    mean_N = weight_SN.mean(axis=0)
-    ratio_SN = np.divide(weight_SN, mean_N, out=np.zeros_like(weight_SN), where=mean_N > 0)
-    tasks_N = np.repeat(np.arange(len(sizes)), sizes)
-    made = seeds_and_examples(apart_SN * ratio_SN, weights_N=mean_N, tasks_N=tasks_N)
-    return {
-        "measure": measure,
-        "difference": made.mean,
-        "low": made.low,
-        "high": made.high,
-        "level": made.level,
-        "repetitions": len(both),
-    }
-
-
-def _equally(done: Done) -> list[float]:
-    """Weights of the tasks in AP."""
-    return [1 / len(done.last)] * len(done.last)
-
-
-def _by_expert(done: Done, experts: Sequence[float]) -> list[float]:
-    """Weights of the tasks, as they were given, in the Relative Gain at the end."""
-    last = done.arm.tasks[-1]
-    each = 100 / (len(done.last) - 1)
-    return [0.0 if i == last else each / expert for i, expert in enumerate(experts)]
+def _distinct(arms: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Arms of different orders may turn out the same run: one of them counts."""
+    seen = {(arm["method"], arm["seed"], *arm["tasks"]): arm for arm in reversed(arms)}
+    return [arm for arm in arms if any(arm is kept for kept in seen.values())]
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any] | None:

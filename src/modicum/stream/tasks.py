@@ -13,7 +13,7 @@ from modicum.meter import Meter
 from modicum.pool import Pool
 from modicum.replay import Task
 from modicum.selection.budget import Budget
-from modicum.usable import TooLong, kinds, unusable
+from modicum.usable import TooLong, unusable
 
 LEAST = 2  # tasks, and held-out rows of each
 
@@ -26,7 +26,7 @@ class Tasks:
     train: tuple[Task, ...]  # the rows of each
     places: tuple[np.ndarray, ...]  # where they stand in `rows`
     test: tuple[Pool, ...]  # held out
-    left_out: dict[str, int]  # rows that are in neither, by kind of reason
+    left_out: tuple[tuple[Pool, int, str], ...]  # rows that are in neither: of, at, and why
 
     def __len__(self) -> int:
         return len(self.train)
@@ -36,9 +36,12 @@ class Tasks:
         return [task.name for task in self.train]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Name and rows of each task."""
+        """Name, rows and ids of held-out rows of each task."""
         both = zip(self.train, self.test, strict=True)
-        return [{"task": t.name, "train": len(t.pool), "test": len(test)} for t, test in both]
+        return [
+            {"task": t.name, "train": len(t.pool), "test": len(test), "held_out": test.ids}
+            for t, test in both
+        ]
 
 
 def split(
@@ -59,7 +62,7 @@ def split(
     """
     names = list(dict.fromkeys(labels))
     left_out = unusable(pool, meter, too_long)
-    dropped = kinds(left_out.values())
+    dropped = [(pool, i, why) for i, why in sorted(left_out.items())]
     usable = np.setdiff1d(np.arange(len(pool)), list(left_out))
     if other is None:
         test = tuple(
@@ -68,17 +71,17 @@ def split(
         )
     else:
         test, more = _given(*other, names, meter, too_long)
-        dropped |= more
+        dropped += more
     tested = {content for rows in test for content in rows.digests}
     kept = [i for i in usable.tolist() if pool.digests[i] not in tested]
-    own = 0 if other is not None else sum(map(len, test))
-    if twice := len(usable) - len(kept) - own:
-        dropped["held out as well"] = twice
+    own = set() if other is not None else {id for rows in test for id in rows.ids}
+    twice = (i for i in usable.tolist() if pool.digests[i] in tested and pool.ids[i] not in own)
+    dropped += [(pool, i, "held out as well") for i in twice]
     rows = meter.narrow(pool, np.array(kept, dtype=np.int64))
     places = _places([labels[i] for i in kept], names, np.arange(len(kept)))
     _check(names, places, test)
     train = tuple(Task(n, meter.narrow(rows, m)) for n, m in zip(names, places, strict=True))
-    return Tasks(rows, train, places, test, dropped)
+    return Tasks(rows, train, places, test, tuple(dropped))
 
 
 def _places(
@@ -91,8 +94,8 @@ def _places(
 
 def _given(
     test: Pool, labels: Sequence[str], names: Sequence[str], meter: Meter, too_long: TooLong
-) -> tuple[tuple[Pool, ...], dict[str, int]]:
-    """The held-out rows of each task, and how many cannot be used, by kind of reason."""
+) -> tuple[tuple[Pool, ...], list[tuple[Pool, int, str]]]:
+    """The held-out rows of each task, and those that cannot be used."""
     missing = [name for name in names if name not in set(labels)]
     if missing:
         raise InputError(
@@ -102,9 +105,9 @@ def _given(
     left_out = unusable(test, meter, too_long)
     usable = np.setdiff1d(np.arange(len(test)), list(left_out))
     places = _places(labels, names, usable)
-    dropped = {f"--eval, {why}": n for why, n in kinds(left_out.values()).items()}
-    if others := len(usable) - sum(map(len, places)):
-        dropped["--eval, of another task"] = others
+    used = set(np.concatenate(places).tolist())
+    others = {int(i): "of another task" for i in usable if int(i) not in used}
+    dropped = [(test, i, f"--eval, {why}") for i, why in sorted((left_out | others).items())]
     return tuple(meter.narrow(test, places_M) for places_M in places), dropped
 
 
@@ -118,7 +121,8 @@ def _check(names: Sequence[str], places: Sequence[np.ndarray], test: Sequence[Po
         if not len(places_M) or len(rows) < LEAST:
             raise InputError(
                 f"task {name} has {len(places_M)} rows to learn and {len(rows)} held out; "
-                f"at least 1 and {LEAST} are needed: give it more rows, or change --holdout"
+                f"at least 1 and {LEAST} are needed: give it more rows, or hold out others "
+                "(--holdout; rows that are held out are not learned)"
             )
 
 
