@@ -479,3 +479,11 @@ def test_a_finished_run_without_its_subset_is_not_called_finished(select: Run):
 def test_copies_among_the_picks_are_said(select: Run):
     assert "1 of the picks say the same as another" in select("-m", "random", "-k", 12).out
     assert "holds all rows" in select("-m", "random", "-k", "9ktok").out
+
+
+@pytest.mark.parametrize("twice", ["-m random -m longest", "-k 2 --budget 3"])
+def test_what_seems_to_add_up_but_would_replace_is_refused_twice(run: Run, twice: str):
+    more = "-k 2" if "-m" in twice else "-m random"
+    ran = run("select", "pool.jsonl", *twice.split(), *more.split())
+    assert ran.status == 2
+    assert "is given twice; give it once" in ran.err

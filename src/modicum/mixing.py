@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from modicum.errors import InputError, OptionError
-from modicum.meter import Meter
 from modicum.models import Model, Precision
 from modicum.parts import build, describe, find
 from modicum.pool import Pool
@@ -102,33 +101,28 @@ def mix(
         why = left_out_new[0] if left_out_new else "it is empty"
         raise InputError(f"none of the {len(new):,} new rows can be used: {why}")
     used = meter.narrow(new, new_places)
-    left_out_old = unusable(old, meter, too_long) | repeated(old, used)
-    if ending is not None:
-        _check_fit(used, ending)
-        left_out_old |= unfit(old, used, ending)
-    groups = list(zip(*grouped(labels, left_out_old), strict=True))
-    names = [name for name, place_M in groups if len(place_M)]
-    places = tuple(place_M for _, place_M in groups if len(place_M))
+    left_out_old = _left_out(old, used, ending) | unusable(old, meter, too_long)
+    groups = grouped(labels, left_out_old)
+    asked = [Task(name, meter.narrow(old, at_M)) for name, at_M in groups.items() if len(at_M)]
     stage = stage_of(
-        [Task(*each) for each in zip(names, _narrow(meter, old, places), strict=True)],
+        asked,
         Task(new_task, used),
         limit,
         per_task,
         meter=meter,
         current=meter,
-        tagger=tagger
-        or own_tags(old.take(np.setdiff1d(np.arange(len(old)), list(left_out_old))), used),
+        tagger=tagger or own_tags(*(task.pool for task in asked), used),
         seed=seed,
     )
     stage.notes.extend(
-        f"no row of {name} can be replayed" for name, each in groups if not len(each)
+        f"no row of {n} can be replayed" for n, at_M in groups.items() if not len(at_M)
     )
     plan = decide(part, stage)
     entries = len(new_places) + sum(map(len, plan.steps))
     return Mix(
         old,
         new,
-        places,
+        tuple(at_M for at_M in groups.values() if len(at_M)),
         new_places,
         left_out_old,
         left_out_new,
@@ -147,25 +141,29 @@ def own_tags(*pools: Pool) -> Column | None:
     return Column.of(pairs) if any(tags for _, tags in pairs) else None
 
 
-def grouped(
-    labels: Sequence[str], left_out: Mapping[int, str]
-) -> tuple[tuple[str, ...], tuple[np.ndarray, ...]]:
-    """Tasks in the order met, and the positions of each that are not left out."""
+def grouped(labels: Sequence[str], left_out: Mapping[int, str]) -> dict[str, np.ndarray]:
+    """The tasks in the order met, and the positions of each that are not left out."""
     found: dict[str, list[int]] = {name: [] for name in labels}
     for position, name in enumerate(labels):
         if position not in left_out:
             found[name].append(position)
-    return tuple(found), tuple(np.array(rows, dtype=np.int64) for rows in found.values())
+    return {name: np.array(rows, dtype=np.int64) for name, rows in found.items()}
 
 
-def _check_fit(new: Pool, ending: str) -> None:
-    """Refuse, before anything is measured, new rows that a file of this ending cannot hold."""
+def _left_out(old: Pool, new: Pool, ending: str | None) -> dict[int, str]:
+    """Old rows that the new ones repeat, or that a file like theirs cannot hold.
+
+    New rows that a file of this ending cannot hold are refused before anything is measured.
+    """
+    if ending is None:
+        return repeated(old, new)
     if misfits := unfit(new, new, ending):
         first = min(misfits)
         raise InputError(
             f"{new.where(first)}: {misfits[first]}, and so for {len(misfits):,} new rows; "
             "give the mixed file the ending of the new one"
         )
+    return repeated(old, new) | unfit(old, new, ending)
 
 
 def repeated(old: Pool, new: Pool) -> dict[int, str]:
@@ -178,10 +176,6 @@ def repeated(old: Pool, new: Pool) -> dict[int, str]:
         else:
             first[content] = old.where(position)
     return found
-
-
-def _narrow(meter: Meter, pool: Pool, places: Sequence[np.ndarray]) -> list[Pool]:
-    return [meter.narrow(pool, place_M) for place_M in places]
 
 
 def _instructions(pool: Pool) -> list[str]:

@@ -29,8 +29,8 @@ from modicum.selection import (
     uniform,
 )
 
-# What spends the steps, what measures a finished choice, and what checks the arrays.
-NOT_SELECTORS = {"budget", "diversity", "quotas", "rows"}
+# What spends steps or shares a budget, what compares and weighs, and what checks the arrays.
+NOT_SELECTORS = {"apportion", "budget", "diversity", "insinfo", "quotas", "rows", "transport"}
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from modicum.errors import ModicumError, OptionError
 # Typer comes with a click of its own, or with click, by version: this is its UsageError.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
-# Of what decides a result, and a user may think can be repeated.
-_ONCE = (("-m", "--method"), ("-k", "--budget"), ("-o", "--out"), ("--model",), ("--order",))
+# What a user may think can be repeated to say more; of other options the last counts, as usual.
+_ONCE = (("-m", "--method"), ("-k", "--budget"), ("--order",))
 
 app = typer.Typer(
     name="modicum",
