@@ -76,7 +76,8 @@ def plan(found: dict[str, Any]) -> None:
     for heading in ("work", "rows", "tokens"):
         table.add_column(heading, justify="left" if heading == "work" else "right")
     for work in found["work"]:
-        table.add_row(work["stage"], f"{work['rows']:,}", f"{work['tokens']:,}")
+        times = f", {work['times']:,} times" if "times" in work else ""
+        table.add_row(work["stage"] + times, f"{work['rows']:,}", f"{work['tokens']:,}")
     out.print(table)
     rates, seconds = found["calibration"], found["seconds"]
     told = {

@@ -9,6 +9,7 @@ import typer
 
 from modicum.cli.options import (
     TOO_LONG,
+    DryRun,
     Fields,
     Format,
     Json,
@@ -29,6 +30,7 @@ from modicum.cli.options import (
     one_of,
     pairs,
     print_json,
+    show_done,
     tagger_of,
 )
 
@@ -120,6 +122,7 @@ def stream_command(
     train: Train = None,
     seed: Seed = 0,
     out: Out = None,
+    dry_run: DryRun = False,
     too_long: TooLong = "drop",
     max_tokens: MaxTokens = None,
     precision: Precision = "auto",
@@ -154,5 +157,9 @@ def stream_command(
         max_tokens=max_tokens,
     )
     reading = Reading(tuple(tasks), format, pairs("--fields", fields), skip_bad)
-    done = run_stream(reading, out, wanted, model_of(model, precision, trust_remote_code))
-    print_json(told(done)) if as_json else streamed(done)
+    found = model_of(model, precision, trust_remote_code)
+    done = run_stream(reading, out, wanted, found, dry_run)
+    if isinstance(done, dict) or not as_json:
+        show_done(done, as_json, streamed)
+    else:
+        print_json(told(done))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modicum.errors import BudgetError, OptionError
-from modicum.jobs.folders import Done, once, shared, stem
+from modicum.jobs.folders import Done, once, plan, shared, stem
 from modicum.jobs.reading import Reading
 from modicum.jobs.replay import tasks_of
 from modicum.parts import ROOMS, build, code_of, describe, find, option_names
@@ -25,7 +25,7 @@ from modicum.usable import check_seed, kinds, meter_of
 if TYPE_CHECKING:
     from modicum.models import Model
     from modicum.replay import Replay
-    from modicum.stream import Streamed, Tasks
+    from modicum.stream import Course, Streamed, Tasks
     from modicum.tags import Tagger
     from modicum.training.options import Recipe
 
@@ -54,8 +54,10 @@ class Wanted:
     max_tokens: int | None
 
 
-def run_stream(reading: Reading, out: Path | None, wanted: Wanted, model: Model) -> Done:
-    """`modicum stream`."""
+def run_stream(
+    reading: Reading, out: Path | None, wanted: Wanted, model: Model, dry: bool = False
+) -> Done | dict[str, Any]:
+    """`modicum stream`; with `dry` only the plan of it, and nothing is written."""
     parts, limit = parse_methods(wanted.methods, wanted.settings), Budget.parse(wanted.budget)
     share = _share(wanted)
     for seed in wanted.seeds:
@@ -68,9 +70,9 @@ def run_stream(reading: Reading, out: Path | None, wanted: Wanted, model: Model)
     test = _labelled(tests) if wanted.evaluation else None
     command = _command(wanted, parts, reading, pool, test, model)
 
-    def work(folder: Path) -> None:
+    def course_in(folder: Path) -> Course:
         from modicum.mixing import own_tags
-        from modicum.stream import Bench, Course, split, stream
+        from modicum.stream import Bench, Course, split
 
         meter = meter_of(
             model,
@@ -80,10 +82,9 @@ def run_stream(reading: Reading, out: Path | None, wanted: Wanted, model: Model)
             store=None,
         )
         tasks = split(pool, labels, test, share, wanted.seeds[0], meter, wanted.too_long)
-        clear_unfinished(folder)
         told = json.dumps(command, sort_keys=True, default=str).encode()
         made_from = hashlib.blake2b(told, digest_size=16).hexdigest()
-        course = Course(
+        return Course(
             folder,
             tasks,
             meter,
@@ -94,9 +95,20 @@ def run_stream(reading: Reading, out: Path | None, wanted: Wanted, model: Model)
             wanted.tagger or own_tags(tasks.rows),
             wanted.keep_models,
         )
-        streamed = stream(course, parts, wanted.orders, wanted.seeds)  # type: ignore[arg-type]
-        _write(folder, streamed, tasks, [pool, *([test[0]] if test else [])], model, wanted)
 
+    def work(folder: Path) -> None:
+        from modicum.stream import stream
+
+        course = course_in(folder)
+        clear_unfinished(folder)
+        streamed = stream(course, parts, wanted.orders, wanted.seeds)  # type: ignore[arg-type]
+        pools = [pool, *([test[0]] if test else [])]
+        _write(folder, streamed, course.tasks, pools, model, wanted)
+
+    if dry:
+        from modicum.stream.foretold import foretold
+
+        return plan(foretold(course_in(Path()), parts, wanted.orders, wanted.seeds), pool)
     return once(out, command, f"{stem(pool)}-stream-{wanted.budget}", work)
 
 
