@@ -31,6 +31,26 @@ ROWS = 6  # of each task, 2 of them held out
 METHODS = "inscl,random,none"
 
 
+# What the command line gives where nothing is said, but shorter.
+WANTED: dict[str, Any] = {
+    "methods": "random,none",
+    "budget": "2",
+    "per_task": False,
+    "orders": ["given"],
+    "seeds": range(1),
+    "holdout": "2",
+    "evaluation": (),
+    "settings": {},
+    "recipe": Recipe(),
+    "tagger": None,
+    "generate": False,
+    "max_new_tokens": 2,
+    "keep_models": "none",
+    "too_long": "drop",
+    "max_tokens": None,
+}
+
+
 class Tunings(QuickTuning):
     """The stand-in, which also remembers each tuning by the end of its folder's path."""
 
@@ -77,25 +97,8 @@ def task_files(folder: Path, first: int = 0) -> tuple[str, ...]:
 
 def run(paths: tuple[str, ...], folder: Path, model: Model, **more: Any) -> Ran:
     """As the command line does it."""
-    given: dict[str, Any] = {
-        "methods": "random,none",
-        "budget": "2",
-        "per_task": False,
-        "orders": ["given"],
-        "seeds": range(1),
-        "holdout": "2",
-        "evaluation": (),
-        "settings": {},
-        "recipe": Recipe(),
-        "tagger": None,
-        "generate": False,
-        "max_new_tokens": 2,
-        "keep_models": "none",
-        "too_long": "drop",
-        "max_tokens": None,
-    }
     reading = Reading(paths, fields=more.pop("fields", None))
-    done = run_stream(reading, folder, Wanted(**given | more), model)
+    done = run_stream(reading, folder, Wanted(**WANTED | more), model)
     return Ran(folder, json.loads((folder / "stream.json").read_text()), done)
 
 

@@ -10,28 +10,12 @@ import pytest
 from modicum.jobs.reading import Reading
 from modicum.jobs.stream import Wanted, run_stream
 from modicum.models import Model
-from modicum.training import Recipe
+from test_stream import WANTED as GIVEN
 from test_stream import Tunings, quick, run, task_files
 
 __all__ = ["quick"]
 
-WANTED: dict[str, Any] = {
-    "methods": "random,none",
-    "budget": "2",
-    "per_task": False,
-    "orders": ["given"],
-    "seeds": range(2),
-    "holdout": "2",
-    "evaluation": (),
-    "settings": {},
-    "recipe": Recipe(),
-    "tagger": None,
-    "generate": False,
-    "max_new_tokens": 2,
-    "keep_models": "none",
-    "too_long": "drop",
-    "max_tokens": None,
-}
+WANTED = GIVEN | {"seeds": range(2)}
 
 
 def told(paths: tuple[str, ...], model: Model, **more: Any) -> dict[str, Any]:

@@ -89,17 +89,12 @@ def mix(
     limit = budget if isinstance(budget, Budget) else Budget.parse(budget)
     kind = find("modicum.replay", method) if isinstance(method, str) else method
     part: Replay = build(kind, options)
-    labels = list(old.sources if tasks is None else tasks)
-    if len(labels) != len(old):
-        raise OptionError(f"{len(labels)} tasks are named for {len(old)} old rows; name one each")
+    labels = _labels(old, tasks)
     meter = meter_of(
         model, too_long=too_long, max_tokens=max_tokens, precision=precision, store=store
     )
     left_out_new = unusable(new, meter, too_long)
-    new_places = np.setdiff1d(np.arange(len(new)), list(left_out_new))
-    if not len(new_places):
-        why = left_out_new[0] if left_out_new else "it is empty"
-        raise InputError(f"none of the {len(new):,} new rows can be used: {why}")
+    new_places = _kept(new, left_out_new)
     used = meter.narrow(new, new_places)
     left_out_old = _left_out(old, used, ending) | unusable(old, meter, too_long)
     groups = grouped(labels, left_out_old)
@@ -148,6 +143,23 @@ def grouped(labels: Sequence[str], left_out: Mapping[int, str]) -> dict[str, np.
         if position not in left_out:
             found[name].append(position)
     return {name: np.array(rows, dtype=np.int64) for name, rows in found.items()}
+
+
+def _labels(old: Pool, tasks: Sequence[str] | None) -> list[str]:
+    """The task of every old row."""
+    labels = list(old.sources if tasks is None else tasks)
+    if len(labels) != len(old):
+        raise OptionError(f"{len(labels)} tasks are named for {len(old)} old rows; name one each")
+    return labels
+
+
+def _kept(new: Pool, left_out: Mapping[int, str]) -> np.ndarray:
+    """Positions of the new rows that can be used."""
+    kept = np.setdiff1d(np.arange(len(new)), list(left_out))
+    if not len(kept):
+        why = left_out[0] if left_out else "it is empty"
+        raise InputError(f"none of the {len(new):,} new rows can be used: {why}")
+    return kept
 
 
 def _left_out(old: Pool, new: Pool, ending: str | None) -> dict[int, str]:
