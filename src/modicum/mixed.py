@@ -15,7 +15,7 @@ from modicum.errors import ModicumError, RunError
 from modicum.readers.mix import write_mix
 from modicum.readers.sources import MANIFEST
 from modicum.replay.deciding import shortfall, told
-from modicum.runs import difference, inputs, versions, write_json, write_rejected
+from modicum.runs import difference, inputs, read_object, versions, write_json, write_rejected
 from modicum.usable import kinds
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def open_mix(path: Path, command: Mapping[str, Any]) -> bool:
     """
     claim, told = _claim(path), json.loads(json.dumps(command))
     if manifest_of(path).exists():
-        before = _manifest_at(manifest_of(path))
+        before = read_object(manifest_of(path))
         if said := difference(before.get("command") or {}, told):
             raise RunError(f"{path} was written by another command: {said}; choose another -o")
         if not path.exists() or file_hash(path) != before.get("blake2b"):
@@ -51,16 +51,6 @@ def open_mix(path: Path, command: Mapping[str, Any]) -> bool:
         path.unlink(missing_ok=True)  # whole or not, its manifest is missing
     write_json(claim, told)
     return False
-
-
-def _manifest_at(manifest: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise RunError(f"{manifest} was not written by Modicum; choose another -o")
-    return found
 
 
 def give_up_mix(path: Path) -> None:

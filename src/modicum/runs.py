@@ -36,7 +36,7 @@ def open_run(folder: Path, command: Mapping[str, Any]) -> bool:
             raise RunError(f"{folder} is not empty and is no run folder; choose another -o")
         write_json(about, command)
         return False
-    if said := difference(_read_object(about), command):
+    if said := difference(read_object(about), command):
         raise RunError(f"{folder} belongs to another command: {said}; choose another -o")
     return (folder / "manifest.json").exists()
 
@@ -97,7 +97,8 @@ def _write_text(path: Path, text: str) -> None:
     write_durably(path, write)
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that a command left; a `RunError` if this is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:

@@ -41,7 +41,7 @@ class Distances:
         """How they were had, and the numbers row by row; null where none was asked for."""
         made = "exact" if self.draws == 1 else "mean over samples of equal size"
         about = {"how": made, "support": self.support, "draws": self.draws}
-        return {**about, "matrix": _rows(self.value_JJ), "errors": _rows(self.error_JJ)}
+        return {**about, "matrix": json_rows(self.value_JJ), "errors": json_rows(self.error_JJ)}
 
 
 def wasserstein(
@@ -135,7 +135,8 @@ def _sample(each: _Set, size: int, chance: np.random.Generator) -> FloatArray:
     return np.asarray(vectors_ND[order_N[np.minimum(place_S, len(order_N) - 1)]])
 
 
-def _rows(number_JJ: FloatArray) -> list[list[float | None]]:
+def json_rows(number_JJ: FloatArray) -> list[list[float | None]]:
+    """A matrix row by row, null where it has no number."""
     return [[float(x) if np.isfinite(x) else None for x in row] for row in number_JJ]
 
 

@@ -13,6 +13,7 @@ from modicum.errors import OptionError, RunError
 from modicum.ledger import Ledger
 from modicum.parts import describe
 from modicum.replay import Replay
+from modicum.selection.transport import json_rows
 from modicum.stream.arms import Arm, rehearse, run_arm
 from modicum.stream.course import Course
 from modicum.stream.orders import Order, arrange
@@ -105,7 +106,7 @@ def _arm(
         "order": arm.order,
         "seed": arm.seed,
         "tasks": [stage["task"] for stage in facts],
-        "matrix": {measure: _rows(matrix(facts, measure)) for measure in measures},
+        "matrix": {measure: json_rows(matrix(facts, measure)) for measure in measures},
         "metrics": {measure: numbers(facts, measure, base, experts) for measure in measures},
         "stages": facts,
         "ledger": ledger.to_json(),
@@ -129,10 +130,6 @@ def _done(course: Course, arm: Arm, facts: list[dict[str, Any]]) -> Done:
 
 def _measures(base: Scores) -> list[str]:
     return list(next(iter(base.values())))
-
-
-def _rows(scores_TT: np.ndarray) -> list[list[float | None]]:
-    return [[float(x) if np.isfinite(x) else None for x in row] for row in scores_TT]
 
 
 def _check_names(arms: Sequence[Arm]) -> None:
