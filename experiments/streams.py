@@ -50,8 +50,8 @@ def main() -> None:
     folder = pieces.work(options.name)
     if not (options.table or options.gather):
         prepare(folder)
-        for order, methods in ORDERS.items():
-            stream(folder, order, methods, options)
+        for order in options.order:
+            stream(folder, order, ORDERS[order], options)
     gather(folder, options.name)
     show(options.name)
 
@@ -189,6 +189,7 @@ def _shown(spread: Row | None) -> str:
 def _options() -> Namespace:
     parser = pieces.parser(__doc__, "streams", rows=LEARNED * INSTRUCTIONS)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--order", nargs="+", choices=list(ORDERS), default=list(ORDERS))
     parser.add_argument("--gather", action="store_true", help="keep what is finished so far")
     return parser.parse_args()
 

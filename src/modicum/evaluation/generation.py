@@ -133,6 +133,7 @@ def _written(
         mask_BT[b, longest - len(prompt_T) :] = 1
     settings = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
+        disable_compile=True,  # of one step of each batch's size anew
         max_new_tokens=limit,
         eos_token_id=list(ends) or None,
         pad_token_id=ends[0] if ends else 0,
@@ -140,7 +141,10 @@ def _written(
     device: torch.device = network.device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, in_bfloat16(network)):
         found_BT = network.generate(
-            ids_BT.to(device), attention_mask=mask_BT.to(device), generation_config=settings
+            ids_BT.to(device),
+            attention_mask=mask_BT.to(device),
+            generation_config=settings,
+            past_key_values=_room(network, longest + limit),
         )
     new_BT = found_BT[:, longest:].cpu().numpy()
     ended_BT = np.isin(new_BT, ends)
@@ -148,6 +152,29 @@ def _written(
         ids_T[: int(np.argmax(ended_T)) + 1] if ended_T.any() else ids_T
         for ids_T, ended_T in zip(new_BT, ended_BT, strict=True)
     ]
+
+
+def _room(network: Any, tokens: int) -> Any:
+    """A cache of keys and values made once for `tokens`; None where the model needs its own kind.
+
+    The default grows by copying everything at each token, which took longer than the products.
+    """
+    if not network._can_compile_fullgraph:  # transformers' mark of models that take such a cache
+        return None
+    import torch
+    from transformers import StaticCache
+
+    kept = torch.bfloat16 if in_bfloat16(network) else torch.float32
+
+    class Room(StaticCache):
+        """Of one precision: rotary embeddings leave the keys in float32, beside bfloat16 values."""
+
+        def update(
+            self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            return super().update(key_states.to(kept), value_states.to(kept), *args, **kwargs)
+
+    return Room(config=network.config, max_cache_len=tokens)
 
 
 def _text(ids_T: np.ndarray, ends: Sequence[int], model: Model) -> str:
