@@ -23,12 +23,12 @@ from scipy.stats import spearmanr
 from modicum import Pool, find_model
 from modicum.forward import (
     Batch,
-    answer_means,
     answers_alone,
     forward_hidden,
     make_ready,
     start_token,
 )
+from modicum.head import answer_means
 from modicum.meter import Meter
 from modicum.render import Rendered
 

@@ -1,13 +1,15 @@
-"""How fast is scoring? IFD of the same rows by the same model, three ways in one run.
+"""How fast is scoring? IFD and hidden states of the same rows by the same model, in one run.
 
-public way    float32, one row at a time, logits at every position, three passes a row (whole row,
-              prompt, answer), as the public IFD script does it
-careful loop  float32, one row at a time, two passes, logits only where an answer is predicted
-modicum       `modicum score --with ifd`, in its own precision, nothing in the store
+public way    float32, one row at a time, logits at every position, three passes a row (whole row
+              with its hidden states, prompt, answer), as the public IFD script does it
+careful loop  bfloat16, one row at a time, two passes, logits only where an answer is predicted
+modicum       `modicum score --with ifd` with `hidden` beside it, nothing in the store
 
 The three take turns, a slice of the rows at a time, so that a change in the machine's speed meets
 all of them. Beside them stands how fast this machine multiplies matrices of the model's shapes,
-and which share of that limit Modicum's scoring reaches.
+and which share of that limit Modicum's scoring reaches, counting only what a least implementation
+must multiply. Layers are compiled beforehand, as they are for more than some 200,000 tokens;
+`--eager` leaves them as they are.
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel
 
-from modicum import Pool, find_model
+from modicum import Pool, compiled, find_model
 from modicum.forward import answers_alone, start_token
 from modicum.ledger import Ledger
-from modicum.measure import Loss, measure
+from modicum.measure import HiddenState, Loss, measure
 from modicum.meter import Meter
 from modicum.models import Model
 from modicum.render import ANSWER, Rendered
@@ -65,13 +67,15 @@ def main() -> None:
     chosen = np.unique(np.linspace(0, len(pool) - 1, options.rows).astype(int))
     rows = Meter(model).rendered(pool).take(chosen)
     rows = rows.take(np.flatnonzero((rows.lengths_N > 0) & (rows.lengths_N <= model.window)))
-    network = plain.network
-    modicum_way(model, rows.take([0]))  # loads the weights
+    careful = find_model(options.model, precision=options.careful)
+    compiled.WORTH_IT = float("inf") if options.eager else 0.0
+    network, light = plain.network, careful.network
+    fallbacks = modicum_way(model, rows.take([0, 1])).fallbacks  # loads, and compiles
     start = start_token(model.tokenizer)
     ways = {
         "public way": Way(lambda part: public_way(network, part, start)),
-        "careful loop": Way(lambda part: careful_loop(network, part, start)),
-        "modicum": Way(lambda part: modicum_way(model, part)),
+        "careful loop": Way(lambda part: careful_loop(light, part, start)),
+        "modicum": Way(lambda part: modicum_way(model, part).losses),
     }
     limits: list[float] = []
     for _ in range(options.repeats):
@@ -80,6 +84,7 @@ def main() -> None:
                 way.time(rows.take(part))
             limits.append(matmul_limit(model))
     result = summary(ways, rows, model, network, limits, options.repeats)
+    result["layers"] = "eager" if options.eager else " ".join(fallbacks) or "compiled"
     if options.json:
         print(json.dumps(result, indent=1))
     else:
@@ -95,7 +100,8 @@ def public_way(network: PreTrainedModel, rows: Rendered, start: int) -> np.ndarr
         labels_T = torch.where(kinds_T == ANSWER, ids_T, -100)
         answer_T = torch.cat([ids_T.new_tensor([start]), ids_T[kinds_T == ANSWER]])
         with torch.inference_mode():
-            whole = network(input_ids=ids_T[None], labels=labels_T[None]).loss
+            given = {"input_ids": ids_T[None], "labels": labels_T[None]}
+            whole = network(**given, output_hidden_states=True).loss
             network(input_ids=ids_T[kinds_T != ANSWER][None])
             alone = network(input_ids=answer_T[None], labels=answer_T[None]).loss
         losses.append((float(whole), float(alone)))
@@ -117,41 +123,48 @@ def _loss(network: PreTrainedModel, ids_T: np.ndarray, at_M: np.ndarray) -> floa
     tokens_T = torch.as_tensor(ids_T.astype(np.int64), device=network.device)
     before_M = torch.as_tensor(at_M - 1, device=network.device)
     with torch.inference_mode():
+        # The last hidden states are on the way to the logits and cost nothing more.
         logits_MV = network(input_ids=tokens_T[None], logits_to_keep=before_M).logits[0]
         return float(torch.nn.functional.cross_entropy(logits_MV.float(), tokens_T[at_M]))
 
 
-def modicum_way(model: Model, rows: Rendered) -> np.ndarray:
+@dataclass(frozen=True)
+class Measured:
+    """What Modicum measured, and what it had to do the slower way."""
+
+    losses: np.ndarray
+    fallbacks: list[str]
+
+
+def modicum_way(model: Model, rows: Rendered) -> Measured:
     """What `modicum score --with ifd` does after rendering, into an empty store."""
+    wants, ledger = (Loss(), Loss(prompt=False), HiddenState()), Ledger()
     with tempfile.TemporaryDirectory() as folder:
-        wants = (Loss(), Loss(prompt=False))
-        found = measure(rows, wants, model, Store(Path(folder)), Ledger())
-    return np.stack([found[want] for want in wants], axis=1)
+        found = measure(rows, wants, model, Store(Path(folder)), ledger)
+    return Measured(np.stack([found[want] for want in wants[:2]], axis=1), ledger.fallbacks)
 
 
 def matmul_limit(model: Model) -> float:
     """Floating-point operations a second of bare matrix products of the model's shapes."""
     wide, inner = model.text_config.hidden_size, model.text_config.intermediate_size
-    x = torch.randn(2048, wide, dtype=model.dtype, device=model.device)
-    up = torch.randn(inner, wide, dtype=model.dtype, device=model.device)
-    best = 0.0
-    for _ in range(20):
-        began = time.perf_counter()
+    x = torch.randn(4096, wide, dtype=model.dtype, device=model.device)
+    # As many matrices as a model has, one after the other: one alone would stay in the cache.
+    ups = [torch.randn(inner, wide, dtype=model.dtype, device=model.device) for _ in range(32)]
+    began = time.perf_counter()
+    for up in ups:
         torch.nn.functional.linear(x, up)
-        if model.device.type == "cuda":
-            torch.cuda.synchronize()
-        best = max(best, 2 * 2048 * wide * inner / (time.perf_counter() - began))
-    return best
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+    return 2.0 * len(ups) * len(x) * wide * inner / (time.perf_counter() - began)
 
 
 def work(rows: Rendered, network: PreTrainedModel) -> float:
     """Operations of IFD's two passes: 2 a weight a token, the head at answers only."""
-    head = network.get_output_embeddings().weight.numel()
-    body = sum(p.numel() for p in network.base_model.parameters())
-    body -= network.get_input_embeddings().weight.numel()
+    output: Any = network.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head = int(output.weight.numel())
     answers = int(rows.answer_lengths_N.sum())
     tokens = int(rows.lengths_N.sum()) + answers + len(rows)
-    return 2.0 * (body * tokens + head * 2 * answers)
+    return float(compiled.operations(network, tokens) + 4.0 * head * answers)
 
 
 def summary(
@@ -162,7 +175,11 @@ def summary(
     limits: list[float],
     repeats: int,
 ) -> dict[str, Any]:
-    seconds = {name: sum(way.seconds) for name, way in ways.items()}
+    # Of each slice the median over the repeats; slices in order, repeats outermost.
+    seconds = {
+        name: float(np.median(np.reshape(way.seconds, (repeats, -1)), axis=0).sum())
+        for name, way in ways.items()
+    }
     losses = {name: np.concatenate(way.losses) for name, way in ways.items()}
     gap = np.abs(losses["modicum"] - losses["public way"])
     single = np.bincount(answers_alone(rows, 0)[1], minlength=len(rows)) == 1
@@ -175,11 +192,11 @@ def summary(
         "model": model.name,
         "precision": str(model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "rows_per_second": {name: len(rows) * repeats / s for name, s in seconds.items()},
+        "rows_per_second": {name: len(rows) / s for name, s in seconds.items()},
         "ratio_to_public_way": seconds["public way"] / seconds["modicum"],
         "ratio_to_careful_loop": seconds["careful loop"] / seconds["modicum"],
         "matmul_limit_gflops": limit / 1e9,
-        "share_of_matmul_limit": work(rows, network) * repeats / seconds["modicum"] / limit,
+        "share_of_matmul_limit": work(rows, network) / seconds["modicum"] / limit,
         "max_loss_difference": float(max(gap[:, 0].max(), alone.max())),
         "mean_loss_difference": float(np.concatenate([gap[:, 0], alone]).mean()),
     }
@@ -188,8 +205,9 @@ def summary(
 def show(result: dict[str, Any]) -> None:
     out = Console(highlight=False, width=100)
     out.print(
-        f"IFD of {result['rows']} rows ({result['tokens']:,} tokens) × {result['repeats']}, "
-        f"{result['model']}, {result['threads']} threads"
+        f"IFD and hidden states of {result['rows']} rows ({result['tokens']:,} tokens), "
+        f"medians of {result['repeats']}, {result['model']}, {result['threads']} threads, "
+        f"layers: {result['layers']}"
     )
     table = Table("way", "rows/s", "Modicum is faster by")
     for name, rate in result["rows_per_second"].items():
@@ -208,8 +226,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pool", default=str(EXAMPLE), help="rows to score")
     parser.add_argument("--rows", type=int, default=64, help="how many of them")
-    parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--slice", type=int, default=32, help="rows between two turns")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--slice", type=int, default=64, help="rows between two turns")
+    parser.add_argument("--eager", action="store_true", help="layers not compiled")
+    parser.add_argument("--careful", default="auto", help="the careful loop's precision")
     parser.add_argument("--model", default=None)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()

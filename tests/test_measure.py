@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from modicum import forward, measure
+from modicum import head, measure
 from modicum.errors import ModelError
 from modicum.forward import answers_alone, check_head, start_token
 from modicum.ledger import Ledger
@@ -276,22 +276,6 @@ def test_a_killed_measurement_goes_on_to_the_same_bits(
     assert passes[0] == passes[1] + passes[2]
 
 
-def test_the_logits_of_a_batch_never_exist_at_once(tiny_pool, meter, monkeypatch):
-    sizes, head = [], forward.head
-
-    def watched(network, hidden_MD):
-        sizes.append(len(hidden_MD))
-        return head(network, hidden_MD)
-
-    whole_N = meter.measured(tiny_pool, GIVEN)
-    monkeypatch.setattr(forward, "CHUNK", 16)
-    monkeypatch.setattr(forward, "head", watched)
-    chunked = Meter(meter.model, Store(meter.store.folder / "chunked"))
-    np.testing.assert_allclose(chunked.measured(tiny_pool, GIVEN), whole_N, rtol=1e-5)
-    assert max(sizes) == 16
-    assert sum(sizes) > 200
-
-
 def test_a_model_that_changes_its_logits_is_refused(tiny_model):
     class Loud(LlamaForCausalLM):
         def forward(self, *args, **kwargs):
@@ -329,7 +313,7 @@ def test_logits_are_scaled_and_capped_as_the_architecture_says(tiny_model):
     network.config.final_logit_softcapping = 0.5
     network.config.logits_scaling = 4.0
     with torch.inference_mode():
-        found = forward.head(network, hidden_MD)
+        found = head.head(network, hidden_MD)
     torch.testing.assert_close(found, torch.tanh(plain / 4 / 0.5) * 0.5)
 
 

@@ -1,29 +1,23 @@
-"""One forward pass of a causal model over a batch: pooled hidden states, means over answers.
+"""One forward pass of a causal model over a batch, and pooled hidden states.
 
 Rows are padded on the right and no mask is passed: under causal attention no real token sees
-what comes after it. The vocabulary projection runs only where an answer token is predicted, and
-in chunks, so batch × tokens × vocabulary never exists.
+what comes after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from modicum.errors import ModelError
+from modicum.head import CHUNK, answer_means, head, in_bfloat16, of_tokens  # noqa: F401
 from modicum.render import ANSWER, TEMPLATE, USER, Rendered
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-CHUNK = 128  # answer positions whose logits exist at once
-
-Unsure = Literal["least-confidence", "margin", "entropy"]
-OfToken = Literal["loss"] | Unsure
 
 
 @dataclass(frozen=True)
@@ -117,28 +111,26 @@ def make_ready(network: PreTrainedModel) -> PreTrainedModel:
     return network
 
 
-def in_bfloat16(network: PreTrainedModel) -> bool:
-    """Whether the weights are bfloat16; the head, and an embedding tied to it, never are."""
-    import torch
-
-    return any(weight.dtype == torch.bfloat16 for weight in network.parameters())
-
-
 def forward_hidden(
-    network: PreTrainedModel, batch: Batch, layers: list[int]
+    network: PreTrainedModel,
+    batch: Batch,
+    layers: list[int],
+    body: torch.nn.Module | None = None,
 ) -> dict[int, torch.Tensor]:
-    """Hidden states (B, T, D) of these layers: 0 the embeddings, -1 the last, after its norm."""
+    """Hidden states (B, T, D) of these layers: 0 the embeddings, -1 the last, after its norm.
+
+    `body` stands for the network's own layers where only the last is asked for.
+    """
     import torch
 
     every = layers != [-1]
+    through = network.base_model if body is None or every else body
     with torch.inference_mode():
         # The sum that layers add to starts, and so stays, in float32; only their products are
         # bfloat16. With a bfloat16 sum a row's loss moves twice as far with the batch it is in.
         embedded_BTD = network.get_input_embeddings()(batch.ids_BT.to(network.device)).float()
         with torch.autocast(network.device.type, torch.bfloat16, enabled=in_bfloat16(network)):
-            out = network.base_model(
-                inputs_embeds=embedded_BTD, use_cache=False, output_hidden_states=every
-            )
+            out = through(inputs_embeds=embedded_BTD, use_cache=False, output_hidden_states=every)
     if not every:
         return {-1: out.last_hidden_state}
     states = (*out.hidden_states[:-1], out.last_hidden_state)
@@ -146,74 +138,6 @@ def forward_hidden(
         if not -len(states) <= layer < len(states):
             raise ModelError(f"layer {layer} asked for, the model has 0 to {len(states) - 1}")
     return {layer: states[layer] for layer in layers}
-
-
-def answer_means(
-    network: PreTrainedModel, hidden_BTD: torch.Tensor, batch: Batch, kinds: Sequence[OfToken]
-) -> dict[OfToken, np.ndarray]:
-    """(B,) float32 of each kind: a row's mean over its answer tokens. NaN if it has none.
-
-    The first token of a sequence is predicted by nothing and does not count.
-    """
-    import torch
-
-    device = hidden_BTD.device
-    answer_BT = (batch.kinds_BT == ANSWER).to(device)
-    at_M2 = torch.nonzero(answer_BT[:, 1:])  # the position before each predicted token
-    target_M = batch.ids_BT.to(device)[:, 1:][answer_BT[:, 1:]]
-    counts_B = torch.zeros(len(batch.ids_BT), dtype=torch.float64, device=device)
-    sums = {kind: torch.zeros_like(counts_B) for kind in kinds}
-    row_M = at_M2[:, 0]
-    with torch.inference_mode():
-        for part in range(0, len(at_M2), CHUNK):
-            at = at_M2[part : part + CHUNK]
-            logits_MV = head(network, hidden_BTD[at[:, 0], at[:, 1]])
-            for kind, sums_B in sums.items():
-                value_M = of_tokens(logits_MV, target_M[part : part + CHUNK], kind)
-                sums_B.index_add_(0, row_M[part : part + CHUNK], value_M.double())
-    counts_B.index_add_(0, row_M, torch.ones_like(row_M, dtype=torch.float64))
-    return {kind: (sums_B / counts_B).float().cpu().numpy() for kind, sums_B in sums.items()}
-
-
-def of_tokens(logits_MV: torch.Tensor, target_M: torch.Tensor, kind: OfToken) -> torch.Tensor:
-    """(M,) of each predicted token: its loss, or how unsure the model is of what comes there.
-
-    With p the softmax of the logits: `loss` is −ln p(target), `least-confidence` 1 − max p,
-    `margin` the largest p less the second largest, `entropy` −Σ p ln p, in nats.
-    """
-    import torch
-
-    if kind == "loss":
-        return torch.logsumexp(logits_MV, 1) - logits_MV.gather(1, target_M[:, None])[:, 0]
-    p_MV = logits_MV.softmax(1)
-    if kind == "entropy":
-        # Twice as fast as entr(p), and unlike logsumexp − Σ p·logit it is a sum of one sign.
-        negative_M: torch.Tensor = torch.linalg.vecdot(p_MV, logits_MV.log_softmax(1))
-        return -negative_M
-    first_M, second_M = p_MV.topk(2).values.unbind(1)
-    return first_M - second_M if kind == "margin" else 1 - first_M
-
-
-def head(network: Any, hidden_MD: torch.Tensor) -> torch.Tensor:
-    """Float32 logits (M, V) of hidden states, with the architecture's own scale or soft cap."""
-    import torch
-
-    # Logits of 20 rounded to bfloat16 are off by 0.06. "medium" multiplies in bfloat16 as well,
-    # but leaves the sums in float32, at the same cost.
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if in_bfloat16(network) else "highest")
-    try:
-        logits_MV: torch.Tensor = network.get_output_embeddings()(hidden_MD.float())
-    finally:
-        torch.set_float32_matmul_precision(before)
-    config = getattr(network.config, "text_config", network.config)
-    if scale := getattr(config, "logit_scale", None):  # Cohere
-        logits_MV = logits_MV * scale
-    if divisor := getattr(config, "logits_scaling", None):  # Granite
-        logits_MV = logits_MV / divisor
-    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2 and later
-        logits_MV = torch.tanh(logits_MV / cap) * cap
-    return logits_MV
 
 
 def rounding(network: PreTrainedModel) -> float:

@@ -20,6 +20,7 @@ class Ledger:
     backward_tokens: int = 0  # trained on: each forward and backward, once an epoch
     trained_rows: int = 0  # once an epoch
     trainings: int = 0  # finished tunings
+    compiled_tokens: int = 0  # of the forward tokens, those through compiled layers
     forward_passes: int = 0  # rows, and answers alone, sent through a model; not batches
     encoder_rows: int = 0
     encoder_rows_cut: int = 0  # longer than the encoder reads
@@ -28,6 +29,7 @@ class Ledger:
     request_tokens: int = 0  # of prompts and replies, as the endpoint counted them
     rows_reused: int = 0  # measurements that were found in the store
     damaged_shards: list[str] = field(default_factory=list)  # of the store: measured again
+    fallbacks: list[str] = field(default_factory=list)  # what was done the slower way, and why
     seconds: dict[str, float] = field(default_factory=dict)
 
     _inside: list[float] = field(default_factory=list, repr=False)  # seconds within open stages
@@ -80,9 +82,9 @@ class Ledger:
             stage: round(taken - then["seconds"].get(stage, 0.0), 2)
             for stage, taken in now.pop("seconds").items()
         }
-        shards = now.pop("damaged_shards")[len(then["damaged_shards"]) :]
+        lists = {name: now.pop(name)[len(then[name]) :] for name in ("damaged_shards", "fallbacks")}
         figures = {name: value - then[name] for name, value in now.items()}
-        return figures | {"damaged_shards": shards, "seconds": seconds}
+        return figures | lists | {"seconds": seconds}
 
     def to_json(self) -> dict[str, Any]:
         """Every figure, seconds to the hundredth."""

@@ -17,23 +17,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from modicum import compiled
 from modicum.batches import plan_batches
-from modicum.forward import (
-    Batch,
-    OfToken,
-    Unsure,
-    answer_means,
-    answers_alone,
-    forward_hidden,
-    make_ready,
-    start_token,
-)
+from modicum.forward import Batch, answers_alone, forward_hidden, make_ready, start_token
+from modicum.head import OfToken, Unsure, answer_means
 from modicum.ledger import Ledger
 from modicum.progress import progress
 from modicum.render import Rendered
 from modicum.store import Block, Store
 
 if TYPE_CHECKING:
+    from torch.nn import Module
     from transformers import PreTrainedModel
 
     from modicum.models import Model
@@ -140,6 +134,21 @@ class _Run:
         with self.ledger.time("load model"):
             return make_ready(self.model.network)
 
+    def body(self, tokens: int, layers: list[int]) -> Module | None:
+        """Compiled layers where so many tokens are worth it, those in the store among them.
+
+        So a measurement that goes on goes on the way it began.
+        """
+        if layers != [-1]:  # compiled layers give the last states only
+            return None
+        if compiled.operations(self.network, tokens) < compiled.WORTH_IT:
+            return None
+        with self.ledger.time("compile"):
+            body, why_not = compiled.compiled_layers(self.network)
+        if why_not and why_not not in self.ledger.fallbacks:
+            self.ledger.fallbacks.append(why_not)
+        return body
+
 
 def _measured(rendered: Rendered, blocks: dict[Want, Block], run: _Run) -> dict[Want, np.ndarray]:
     """Values of every row; those that some block lacks are measured first."""
@@ -171,6 +180,7 @@ def _fill(
 ) -> None:
     """Measure the missing rows, one batch after the other."""
     network, ledger = run.network, run.ledger
+    body = run.body(int(rendered.lengths_N[rows_M].sum()), _layers(blocks))
     pending: list[tuple[list[bytes], dict[Want, np.ndarray]]] = []
     flushed = time.monotonic()
     what = "answers alone" if _ALONE in blocks else "rows"
@@ -180,10 +190,12 @@ def _fill(
             if not len(rows_B):
                 continue
             batch = Batch.of(rendered, rows_B)
-            pending.append(([keys[i] for i in rows_B], _forward(network, batch, blocks)))
+            through = None if len(rows_B) == 1 else body  # of another shape: compiled anew
+            pending.append(([keys[i] for i in rows_B], _forward(network, through, batch, blocks)))
             ledger.forward_passes += len(rows_B)
             ledger.forward_tokens += batch.tokens
             ledger.padding_tokens += batch.padding
+            ledger.compiled_tokens += 0 if through is None else batch.tokens
             advance(len(rows_B))
             if time.monotonic() - flushed > FLUSH_SECONDS:
                 _flush(blocks, pending)
@@ -211,7 +223,7 @@ def _first_of_each(keys: list[bytes], lengths_N: np.ndarray) -> np.ndarray:
 
 
 def _forward(
-    network: PreTrainedModel, batch: Batch, wants: Iterable[Want]
+    network: PreTrainedModel, body: Module | None, batch: Batch, wants: Iterable[Want]
 ) -> dict[Want, np.ndarray]:
     kinds: dict[Want, OfToken] = {}
     states: list[HiddenState] = []
@@ -220,7 +232,7 @@ def _forward(
             states.append(want)
         else:
             kinds[want] = "loss" if isinstance(want, Loss) else want.kind
-    hidden = forward_hidden(network, batch, sorted({want.layer for want in states} | {-1}))
+    hidden = forward_hidden(network, batch, _layers(states), body)
     result: dict[Want, np.ndarray] = {
         want: batch.pool(hidden[want.layer], want.pooling, want.over) for want in states
     }
@@ -228,6 +240,11 @@ def _forward(
         means = answer_means(network, hidden[-1], batch, list(kinds.values()))
         result |= {want: means[kind] for want, kind in kinds.items()}
     return result
+
+
+def _layers(wants: Iterable[Want]) -> list[int]:
+    """The layers whose states are needed; the head reads the last."""
+    return sorted({want.layer for want in wants if isinstance(want, HiddenState)} | {-1})
 
 
 def _flush(
