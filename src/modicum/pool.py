@@ -146,7 +146,7 @@ class Pool:
             ids,
             [row.source for row in found],
             [row.instruction for row in found],
-            [[turn._asdict() for turn in row.turns] for row in found],
+            _turns([row.turns for row in found]),
             digests,
             [row.file for row in found],
             [row.row for row in found],
@@ -155,7 +155,10 @@ class Pool:
             [row.task for row in found],
             [row.tags for row in found],
         ]
-        arrays = [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)]
+        arrays = [
+            c if isinstance(c, pa.Array) else pa.array(c, f.type)
+            for c, f in zip(columns, SCHEMA, strict=True)
+        ]
         repeated = tuple(id for id, count in uses.items() if count > 1)
         return Pool(
             pa.Table.from_arrays(arrays, schema=SCHEMA), tuple(files), tuple(rejected), repeated
@@ -278,6 +281,18 @@ def texts(pool: Pool, over: Literal["row", "answer", "instruction"] = "row") -> 
         else:
             turns = [turn.content for turn in example.turns if turn.role == "user"]
         yield "\n\n".join(turns)
+
+
+def _turns(rows: Sequence[Sequence[Turn]]) -> pa.Array:
+    """The column of turns, made without a dictionary for each of them."""
+    flat = [turn for turns in rows for turn in turns]
+    fields = [
+        pa.array([turn[place] for turn in flat], field.type) for place, field in enumerate(_TURN)
+    ]
+    ends = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return pa.LargeListArray.from_arrays(
+        pa.array(ends), pa.StructArray.from_arrays(fields, fields=list(_TURN))
+    )
 
 
 def digest(turns: Sequence[Turn]) -> bytes:

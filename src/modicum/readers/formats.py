@@ -57,7 +57,10 @@ class Columns:
 
     def get(self, row: Mapping[str, Any], field: str) -> Any:
         """The value of a field: of the first of its columns that is not null."""
-        return next((row[n] for n in self.names(field) if row.get(n) is not None), None)
+        for name in self.names(field):
+            if (value := row.get(name)) is not None:
+                return value
+        return None
 
     def text(self, row: Mapping[str, Any], field: str) -> str | None:
         """A field as text; None where it is null."""
@@ -133,10 +136,18 @@ def convert(row: Mapping[str, Any], format: str, columns: Columns) -> tuple[Turn
 
 def _fitting(row: Mapping[str, Any], columns: Columns) -> list[str]:
     """Formats that the row is complete in, otherwise the one that it comes closest to."""
-    filled = [f for f in FORMATS if all(columns.get(row, n) is not None for n in NEEDED[f])]
+    if filled := [f for f in FORMATS if _is_complete(row, columns, f)]:
+        return filled
     begun = [f for f in FORMATS if columns.get(row, NEEDED[f][0]) is not None]
     present = [f for f in FORMATS if columns.has(row, NEEDED[f][0])]
-    return filled or begun[:1] or present[:1]
+    return begun[:1] or present[:1]
+
+
+def _is_complete(row: Mapping[str, Any], columns: Columns, format: str) -> bool:
+    for field in NEEDED[format]:  # noqa: SIM110 - asked four times a row
+        if columns.get(row, field) is None:
+            return False
+    return True
 
 
 def _said(turns: Iterable[Turn] | Fault) -> list[tuple[str, str]] | None:

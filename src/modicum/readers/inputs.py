@@ -171,7 +171,9 @@ class _Tally:
         )
         valid_texts = tuple(text and valid(text) for text in texts)
         id, source, instruction, task, *_ = valid_texts
-        clean = tuple(turn._replace(content=valid(turn.content)) for turn in turns)
+        clean = turns
+        if not all(turn.content.isascii() for turn in turns):
+            clean = tuple(turn._replace(content=valid(turn.content)) for turn in turns)
         self.replaced += clean != turns or valid_texts != texts
         place = (self.number, found.row, found.start, found.end)
         labels = (task, tuple(map(valid, tags)) or None)

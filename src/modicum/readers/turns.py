@@ -15,7 +15,7 @@ _ROLES = {
     "system": "system",
 }
 _TOOLS = {"tool", "tools", "function", "function_call", "function_response", "observation"}
-_FLAGS = ("train", "weight", "loss_weight", "loss")
+_FLAGS = dict.fromkeys(("train", "weight", "loss_weight", "loss"))
 
 
 class BadRow(Exception):
@@ -111,6 +111,8 @@ def _unknown(name: object) -> NoReturn:
 
 
 def _learned(turn: Mapping[str, Any], what: str) -> bool:
+    if _FLAGS.keys().isdisjoint(turn):
+        return True
     flags = [(name, turn[name]) for name in _FLAGS if turn.get(name) is not None]
     for name, flag in flags:
         if not isinstance(flag, bool | int | float) or flag not in (0, 1):
@@ -144,7 +146,10 @@ def _decoded(text: str, what: str) -> object:
 
 
 def _first(turn: Mapping[str, Any], *names: str) -> Any:
-    return next((turn[name] for name in names if turn.get(name) is not None), None)
+    for name in names:
+        if (value := turn.get(name)) is not None:
+            return value
+    return None
 
 
 def _kind(value: object) -> str:

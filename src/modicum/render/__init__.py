@@ -9,26 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from modicum.errors import OptionError, RenderError
 from modicum.pool import Example
-from modicum.render.template import Template, Written, template_text, written
+from modicum.render.assemble import assemble
+from modicum.render.forms import Forms
+from modicum.render.template import Template, Written, template_text
 from modicum.render.tokens import (
     ANSWER,
     TEMPLATE,
     USER,
+    Encoded,
+    Layout,
     Speech,
     Tokens,
+    encode,
     lay_out,
     shorten,
-    tokenise,
 )
 
 if TYPE_CHECKING:
@@ -116,21 +122,18 @@ def render(
     if truncate and limit is None:
         raise OptionError("truncate=True needs a limit; give limit=TOKENS")
     template = Template.of(tokenizer)
-    speech = Speech.of(template)
     rows, errors = list[Tokens](), dict[int, str]()
     folded, truncated = list[int](), list[int]()
-    pending = iter(examples)
-    while chunk := list(islice(pending, _CHUNK)):
-        for made, was_folded in _chunk(chunk, template, speech):
-            if isinstance(made, str):
-                errors[len(rows)] = made
-                made = _NOTHING
-            whole = made
-            if truncate and limit is not None:
-                made = shorten(whole, limit)
-            folded += [len(rows)] * was_folded
-            truncated += [len(rows)] * (made is not whole)
-            rows.append(made)
+    for made, was_folded in _rendered(examples, template, Speech.of(template)):
+        if isinstance(made, str):
+            errors[len(rows)] = made
+            made = _NOTHING
+        whole = made
+        if truncate and limit is not None:
+            made = shorten(whole, limit)
+        folded += [len(rows)] * was_folded
+        truncated += [len(rows)] * (made is not whole)
+        rows.append(made)
     return _join(rows, errors, folded, truncated)
 
 
@@ -150,26 +153,54 @@ def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _chunk(
-    examples: Sequence[Example], template: Template, speech: Speech
-) -> list[tuple[Tokens | str, bool]]:
-    texts = [_written(example, template) for example in examples]
+def _rendered(
+    examples: Iterable[Example], template: Template, speech: Speech
+) -> Iterator[tuple[Tokens | str, bool]]:
+    """Each row, or why it has no tokens, and whether it was folded.
+
+    While rows are tokenised, which leaves Python free, the next ones are written.
+    """
+    forms, pending = Forms(template), iter(examples)
+    with ThreadPoolExecutor(1) as beside:
+        ahead = deque[tuple[_Chunk, Future[list[Encoded | None]]]]()
+        while rows := list(islice(pending, _CHUNK)):
+            chunk = _chunk(rows, forms, speech)
+            pieces = [piece for layout in chunk.layouts for piece in layout.pieces]
+            ahead.append((chunk, beside.submit(encode, pieces, speech)))
+            if len(ahead) > 1:
+                yield from _finished(*ahead.popleft())
+        for chunk, encoded in ahead:
+            yield from _finished(chunk, encoded)
+
+
+class _Chunk(NamedTuple):
+    texts: list[Written | str]
+    layouts: list[Layout]  # of those that are written
+
+
+def _chunk(examples: Sequence[Example], forms: Forms, speech: Speech) -> _Chunk:
+    texts = [_written(example, forms) for example in examples]
     layouts = [
-        lay_out(text, example.turns, template.lead, speech)
+        lay_out(text, example.turns, forms.template.lead, speech)
         for text, example in zip(texts, examples, strict=True)
         if isinstance(text, Written)
     ]
-    made = iter(tokenise(layouts, speech))
-    return [
-        (next(made), text.folded) if isinstance(text, Written) else (text, False) for text in texts
-    ]
+    return _Chunk(texts, layouts)
 
 
-def _written(example: Example, template: Template) -> Written | str:
+def _finished(
+    chunk: _Chunk, encoded: Future[list[Encoded | None]]
+) -> Iterator[tuple[Tokens | str, bool]]:
+    made = iter(assemble(chunk.layouts, encoded.result()))
+    for text in chunk.texts:
+        yield (next(made), text.folded) if isinstance(text, Written) else (text, False)
+
+
+def _written(example: Example, forms: Forms) -> Written | str:
     if not any(turn.train for turn in example.turns):
         return "no answer token"
     try:
-        return written(template, example.turns)
+        return forms.written(example.turns)
     except RenderError as error:
         return str(error)
 

@@ -38,7 +38,7 @@ _ONE_DAY = (
     " | replace('%Y', '2024') | replace('%b', 'Jul') | replace('%B', 'July')"
     " | replace('%a', 'Fri') | replace('%A', 'Friday') }}{% endmacro %}"
 )
-_REFUSALS = (TemplateError, TypeError, ValueError)  # what a template can raise on a row
+REFUSALS = (TemplateError, TypeError, ValueError)  # what a template can raise on a row
 ROLES = ("system", "user", "assistant")
 _PRIVATE = range(0xF0000, 0x110000)  # the two supplementary planes of private use
 
@@ -110,7 +110,7 @@ class Template:
         try:
             header, text = self.write(turns[:1], prompt=True), self.write(turns)
             spans = _marked(self, turns, text, [(0, 1), (0, 1)])
-        except _REFUSALS:
+        except REFUSALS:
             return ""
         answers = [span.start for span in spans or () if span.turn == 1]
         gap = text[len(header) : answers[0]] if answers and text.startswith(header) else ""
@@ -147,12 +147,12 @@ def written(template: Template, turns: Sequence[Turn]) -> Written:
         text, spans = _located(template, turns)
         if not can_fold or not turns[0].content.strip() or any(s.turn == 0 for s in spans):
             return Written(text, spans, False)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         if not can_fold or isinstance(error, RenderError):
             raise _reason(error) from error
     try:
         return Written(*_located(template.folded, turns), True)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         raise _reason(error) from error
 
 
@@ -164,8 +164,8 @@ def _reason(error: Exception) -> RenderError:
 
 def _located(template: Template, turns: Sequence[Turn]) -> tuple[str, tuple[Span, ...]]:
     text = template.write(turns)
-    spans = _by_marks(template, turns, text)
-    if spans is None or not _each_once(spans, turns):
+    spans = by_marks(template, turns, text)
+    if spans is None or not each_once(spans, turns):
         spans = _by_prefixes(template, turns, text)
     for i, turn in enumerate(turns):
         if turn.role == "user" and turn.content.strip() and all(s.turn != i for s in spans):
@@ -173,12 +173,12 @@ def _located(template: Template, turns: Sequence[Turn]) -> tuple[str, tuple[Span
     return text, tuple(sorted(spans))
 
 
-def _each_once(spans: Sequence[Span], turns: Sequence[Turn]) -> bool:
+def each_once(spans: Sequence[Span], turns: Sequence[Turn]) -> bool:
     found = [span.turn for span in spans]
     return all(found.count(i) == 1 for i, turn in enumerate(turns) if turn.train)
 
 
-def _by_marks(
+def by_marks(
     template: Template, turns: Sequence[Turn], text: str, roles: Sequence[str] = ROLES
 ) -> list[Span] | None:
     """The spans by marks: around the whole content, or around what a trimming template keeps."""
@@ -249,7 +249,7 @@ def _free_marks(text: str, count: int) -> int:
 
 def _by_prefixes(template: Template, turns: Sequence[Turn], text: str) -> list[Span]:
     """The spans where a template looks into answers: between what stands before and after them."""
-    spans = _by_marks(template, turns, text, ROLES[:2])
+    spans = by_marks(template, turns, text, ROLES[:2])
     if spans is None:
         raise RenderError("the chat template rewrites the turns; template and words cannot be told")
     for i, turn in enumerate(turns):

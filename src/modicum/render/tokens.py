@@ -20,6 +20,7 @@ from modicum.pool import Turn
 from modicum.render.template import Bounds, Template, Written, any_of
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 TEMPLATE, USER, ANSWER = 0, 1, 2
@@ -30,8 +31,8 @@ _PROBES = ("a", "Hello")
 class Encoded(NamedTuple):
     """Token ids of one piece, and the characters of the piece that each stands for."""
 
-    ids: list[int]
-    offsets: list[Bounds]
+    ids: Sequence[int]
+    offsets: Sequence[Bounds]  # empty for a piece that is learned: nobody asks
 
 
 class Tokens(NamedTuple):
@@ -47,11 +48,13 @@ class Piece(NamedTuple):
     start: int
     text: str
     plain: bool  # special tokens in it are text
+    learned: bool  # all of it
 
 
 class Layout(NamedTuple):
     """How a row's text is cut, and what its characters belong to."""
 
+    size: int  # characters
     pieces: tuple[Piece, ...]
     said: tuple[Bounds, ...]  # by the user
     learned: tuple[Bounds, ...]  # answers, with what ends their turns
@@ -91,12 +94,6 @@ class Speech:
         )
 
 
-def tokenise(layouts: Sequence[Layout], speech: Speech) -> list[Tokens | str]:
-    """Tokenise rows together. A row that cannot be tokenised comes back as the reason."""
-    found = iter(_encode([piece for layout in layouts for piece in layout.pieces], speech))
-    return [_row(layout, [next(found) for _ in layout.pieces]) for layout in layouts]
-
-
 def lay_out(row: Written, turns: Sequence[Turn], lead: str, speech: Speech) -> Layout:
     """Cut a row's text where tokens may not lie across, and say whose words are where."""
     text, edges = row.text, {0, len(row.text)}
@@ -115,10 +112,14 @@ def lay_out(row: Written, turns: Sequence[Turn], lead: str, speech: Speech) -> L
         if turns[i].role != "assistant":  # there is no switch for these; cut in two they are text
             edges |= {found.start() + 1 for found in speech.control.finditer(text, start, end)}
     pieces = tuple(
-        Piece(a, text[a:b], any(start <= a and b <= end for start, end in plain))
+        Piece(a, text[a:b], _within(a, b, plain), _within(a, b, learned))
         for a, b in pairwise(sorted(edges))
     )
-    return Layout(pieces, tuple(said), tuple(learned))
+    return Layout(len(text), pieces, tuple(said), tuple(learned))
+
+
+def _within(start: int, end: int, bounds: Sequence[Bounds]) -> bool:
+    return any(a <= start and end <= b for a, b in bounds)
 
 
 def shorten(row: Tokens, limit: int) -> Tokens:
@@ -135,68 +136,44 @@ def shorten(row: Tokens, limit: int) -> Tokens:
     return Tokens(row.ids_T[kept_T], row.kinds_T[kept_T])
 
 
-def _row(layout: Layout, found: Sequence[Encoded | None]) -> Tokens | str:
-    ids, kinds = list[np.ndarray](), list[np.ndarray]()
-    for piece, encoded in zip(layout.pieces, found, strict=True):
-        if encoded is None:
-            return f"the tokenizer cannot begin a piece of text at {piece.text[:20]!r}"
-        ids.append(np.array(encoded.ids, np.int32))
-        kinds.append(_kinds(piece, encoded, layout))
-    if not any((kinds_T == ANSWER).any() for kinds_T in kinds):
-        return "no answer token"
-    return Tokens(np.concatenate(ids), np.concatenate(kinds))
+def encode(pieces: Sequence[Piece], speech: Speech) -> list[Encoded | None]:
+    """The tokens of pieces, one call of the tokenizer for each kind of them; None: see `_inside`.
 
-
-def _kinds(piece: Piece, encoded: Encoded, layout: Layout) -> np.ndarray:
-    end = piece.start + len(piece.text)
-    if any(start <= piece.start and end <= stop for start, stop in layout.learned):
-        return np.full(len(encoded.ids), ANSWER, np.uint8)
-    kinds_T = np.full(len(encoded.ids), TEMPLATE, np.uint8)
-    offsets = np.array(encoded.offsets, np.int64).reshape(-1, 2) + piece.start
-    starts_T, ends_T = offsets[:, 0].copy(), offsets[:, 1].copy()
-    # Some tokenizers trim white space from offsets, to nothing where a token is nothing else.
-    empty = np.flatnonzero(starts_T == ends_T)
-    starts_T[empty] = np.where(empty, ends_T[empty - 1], piece.start)
-    ends_T = np.maximum(ends_T, starts_T + 1)
-    for start, stop in layout.said:
-        kinds_T[(starts_T < stop) & (ends_T > start)] = USER
-    for start, stop in layout.learned:
-        kinds_T[(starts_T < stop) & (ends_T > start)] = ANSWER
-    return kinds_T
-
-
-def _encode(pieces: Sequence[Piece], speech: Speech) -> list[Encoded | None]:
-    """One call of the tokenizer for each kind of piece."""
-    result: list[Encoded | None] = [None] * len(pieces)
+    What stands in many rows (the end of a turn, a whole question) is tokenised once.
+    """
+    kinds = list(product((True, False), repeat=3))
+    by_kind: list[dict[str, Encoded | None]] = [{} for _ in kinds]
+    own = [
+        by_kind[kinds.index((p.plain, speech.prefixes and p.start > 0, p.learned))] for p in pieces
+    ]
+    for piece, found in zip(pieces, own, strict=True):
+        found[piece.text] = None
     # Plain pieces first: the tokenizer remembers how it was last told to treat special tokens.
-    for plain, inside in product((True, False), repeat=2):
-        chosen = [
-            i
-            for i, piece in enumerate(pieces)
-            if piece.plain == plain and (speech.prefixes and piece.start > 0) == inside
-        ]
-        texts = [pieces[i].text for i in chosen]
-        found = (_inside if inside else _alone)(speech.tokenizer, texts, plain)
-        for i, encoded in zip(chosen, found, strict=True):
-            result[i] = encoded
-    return result
+    for (plain, inside, learned), found in zip(kinds, by_kind, strict=True):
+        texts = list(found)
+        if inside:
+            made = _inside(speech.tokenizer, texts, plain)
+        else:
+            made = _alone(speech.tokenizer, texts, plain, offsets=not learned)
+        found.update(zip(texts, made, strict=True))
+    return [found[piece.text] for piece, found in zip(pieces, own, strict=True)]
 
 
 def _alone(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], plain: bool
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], plain: bool, offsets: bool = True
 ) -> Sequence[Encoded | None]:
     if not texts:
         return []
-    batch = tokenizer(
-        list(texts),
-        add_special_tokens=False,
-        split_special_tokens=plain,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    return list(map(Encoded, batch["input_ids"], batch["offset_mapping"]))
+    # Not through the tokenizer's own call, which makes lists of offsets that nobody asks for.
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = plain
+    if not offsets:
+        fast = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [Encoded(one.ids, ()) for one in fast]
+    made = backend.encode_batch(list(texts), add_special_tokens=False)
+    return [Encoded(one.ids, one.offsets) for one in made]
 
 
 def _inside(
