@@ -197,7 +197,7 @@ def test_tasks_are_compared_at_as_many_instructions_as_the_smallest_has(stage: A
     asked = stage(2, NEW, wide, NEAR)
     plan = inscl(which="random")(asked)
     told = asked.facts["distances"]
-    assert (told["support"], told["draws"]) == (1, 500) and told["how"].startswith("mean")
+    assert (told["support"], told["draws"]) == (1, 1000) and told["how"].startswith("mean")
     assert 0.5 <= plan.weight_J[0] <= 1 and told["errors"][0][2] > 0
     assert plan.weight_J[1] == pytest.approx(0.5, abs=1e-6) and told["errors"][1][2] == 0
 

@@ -1,5 +1,11 @@
 """The Wasserstein distance: by hand, by its laws, and how well samples tell it."""
 
+import json
+import runpy
+import sys
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,8 +13,10 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from modicum.errors import AlignmentError, InputError, OptionError
+from modicum.selection import transport
 from modicum.selection.transport import pairwise, wasserstein
 
+SCRIPTS = Path(__file__).parent.parent / "benchmarks"
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 
 
@@ -105,7 +113,7 @@ def test_masses_count_however_few_points_are_drawn() -> None:
     found = pairwise(
         [np.array([EAST, NORTH]), np.array([EAST])], [np.array([999, 1]), np.array([1])]
     )
-    assert (found.support, found.draws) == (1, 500)
+    assert (found.support, found.draws) == (1, 1000)
     assert found.value_JJ[0, 1] < 0.02
 
 
@@ -134,6 +142,53 @@ def test_a_vector_that_is_not_finite_is_in_no_sample() -> None:
     assert found.unseen_J.tolist() == [1, 0]
 
 
+def test_what_is_left_of_a_sets_masses_is_scaled_to_1() -> None:
+    """Without its row that is not finite, a set is what it would have been without that row."""
+    new, old, mass_N = around(0, 30, 1), around(0.5, 40, 2), np.arange(1.0, 41.0)
+    spoilt = old.copy()
+    spoilt[:10] = np.inf
+    for limit in (30, 12):  # 12 are drawn of either; all 30 are met where both have as many
+        found = pairwise([spoilt, new], [mass_N, np.ones(30)], limit=limit)
+        alone = pairwise([old[10:], new], [mass_N[10:], np.ones(30)], limit=limit)
+        assert found.value_JJ[0, 1] == pytest.approx(alone.value_JJ[0, 1], rel=1e-12)
+    assert pairwise([old[10:], new], [mass_N[10:], np.ones(30)]).draws == 1
+
+
+@pytest.mark.parametrize("rows", [90, 3000])
+def test_costs_are_worked_out_once_where_draws_meet_again_and_are_the_same(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """90 × 60 pairs are fewer than 20 draws of 50 × 50; 3,000 × 60 are more."""
+    made: list[tuple[int, ...]] = []
+
+    def counted(one_ND: np.ndarray, other_MD: np.ndarray) -> np.ndarray:
+        made.append((len(one_ND), len(other_MD)))
+        return costs(one_ND, other_MD)
+
+    costs = transport._costs
+    monkeypatch.setattr(transport, "_costs", counted)
+    one, other = around(0, rows, 1), around(0.5, 60, 2)
+    found = pairwise([one, other], limit=50, seeds=[1, 2]).value_JJ[0, 1]
+    assert made == ([(90, 60)] if rows == 90 else [(50, 50)] * 20)
+    chance = np.random.default_rng([1, 2])
+    drawn = [
+        [each[transport._sample(transport._usable(each, None, ""), 50, chance)] for each in pair]
+        for pair in [(one, other)] * 20
+    ]
+    assert found == pytest.approx(np.mean([wasserstein(*pair) for pair in drawn]), abs=1e-12)
+
+
+def test_a_set_that_is_much_larger_than_its_samples_is_not_copied() -> None:
+    large = np.random.default_rng(1).normal(size=(100_000, 64)).astype(np.float32)
+    small = large[:100] + np.float32(0.5)
+    pairwise([large[:200], small])  # loads the solver
+    tracemalloc.start()
+    pairwise([large, small])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < large.nbytes / 4  # its masses, an order, blocks of rows
+
+
 def test_what_is_kept_is_json() -> None:
     told = pairwise([np.eye(2), np.eye(2)[::-1]]).to_json()
     assert told["how"] == "exact"
@@ -149,3 +204,15 @@ def test_mistakes_are_refused() -> None:
         wasserstein(np.eye(2), np.eye(2), np.array([1, 0]))
     with pytest.raises(OptionError, match="draws=1"):
         pairwise([np.eye(2)], draws=1)
+
+
+def test_the_benchmark_tells_seconds_and_errors(monkeypatch, capsys) -> None:
+    options = ["--sizes", "20", "40", "--support", "20", "--repeats", "1", "--width", "8"]
+    monkeypatch.setattr(sys, "argv", ["transport.py", *options, "--json"])
+    runpy.run_path(str(SCRIPTS / "transport.py"), run_name="__main__")
+    rows = json.loads(capsys.readouterr().out)["sizes"]
+    found = {(row["points"], row["way"]): row for row in rows}
+    assert len(found) == 2 * 4 and all(row["seconds"] > 0 for row in rows)
+    assert found[20, "samples"]["error"] == pytest.approx(0, abs=1e-9)
+    assert found[40, "samples"]["error"] > 0  # few points seem farther apart than many
+    assert found[40, "entropic"]["error"] > 0  # its coupling is not the cheapest
