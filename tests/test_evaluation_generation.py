@@ -7,14 +7,24 @@ import logging
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import (
+    AutoModelForCausalLM,
+    FalconConfig,
+    Gemma3TextConfig,
+    Lfm2Config,
+    MambaConfig,
+    MistralConfig,
+)
 
 from modicum.errors import InputError, OptionError
-from modicum.evaluation.generation import _end_tokens, generate
-from modicum.forward import Batch, forward_hidden, head, make_ready
+from modicum.evaluation.generation import _as_measured, _end_tokens, _room, _written, generate
+from modicum.forward import Batch, forward_hidden, make_ready
+from modicum.head import head
 from modicum.ledger import Ledger
 from modicum.meter import Meter
 from modicum.models import Model, find_model
@@ -38,6 +48,73 @@ def slowly(rendered: Rendered, row: int, model: Model, most: int) -> list[int]:
         if written[-1] == model.tokenizer.eos_token_id:
             break
     return written[start:]
+
+
+SMALL = {
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+}
+# And whether they take a cache of one size; what the others need, transformers knows.
+KINDS: dict[str, tuple[Any, bool]] = {
+    "mistral, of a window of 8": (MistralConfig(**SMALL, sliding_window=8), True),
+    "gemma 3, of windows of 8": (
+        Gemma3TextConfig(
+            **SMALL,
+            head_dim=16,
+            sliding_window=8,
+            layer_types=["sliding_attention", "full_attention"],
+        ),
+        True,
+    ),
+    "lfm2, with convolutions": (
+        Lfm2Config(**SMALL, layer_types=["conv", "full_attention"]),
+        True,
+    ),
+    "mamba, without attention": (
+        MambaConfig(vocab_size=99, hidden_size=32, num_hidden_layers=2, state_size=4),
+        False,
+    ),
+    "falcon, with ALiBi": (
+        FalconConfig(
+            vocab_size=99,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            alibi=True,
+            initializer_range=0.3,
+        ),
+        False,
+    ),
+}
+
+
+def small(kind: str) -> Any:
+    torch.manual_seed(0)
+    return make_ready(AutoModelForCausalLM.from_config(KINDS[kind][0]).eval())
+
+
+def some_prompts(*lengths: int) -> list[np.ndarray]:
+    chance = np.random.default_rng(0)
+    return [chance.integers(3, 99, n).astype(np.int32) for n in lengths]
+
+
+def likeliest(network: Any, prompt_T: np.ndarray, ends: list[int], most: int) -> list[int]:
+    """The likeliest token after a prompt, again and again, until one of these."""
+    written = prompt_T.tolist()
+    while len(written) < len(prompt_T) + most and not {*written[len(prompt_T) :]} & {*ends}:
+        ids_1T = torch.tensor([written])
+        batch = Batch(ids_1T, torch.zeros_like(ids_1T), len(written))
+        with torch.inference_mode():
+            logits_1V = head(network, forward_hidden(network, batch, [-1])[-1][:, -1])
+        written.append(int(logits_1V.argmax()))
+    return written[len(prompt_T) :]
 
 
 def text(ids: list[int], model: Model) -> str:
@@ -148,6 +225,39 @@ def test_an_answer_ends_with_the_models_window(tiny_model):
     assert found.cut_N[0]
     most = [len(slowly(rendered, i, tiny_model, n)) for i, n in ((0, room), (1, 20))]
     assert ledger.generated_tokens == sum(most)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_writes_what_it_writes_without_a_cache(kind: str):
+    network, prompts = small(kind), some_prompts(30, 17, 5, 1, 30, 12)
+    assert (_room(network, 50) is not None) is KINDS[kind][1]
+    free = [likeliest(network, prompt_T, [], 20) for prompt_T in prompts]
+    ends = sorted({free[0][3], free[1][10]})  # some answers end early, at different steps
+    expected = [likeliest(network, prompt_T, ends, 20) for prompt_T in prompts]
+    with _as_measured(network):
+        found = [ids_T.tolist() for ids_T in _written(network, prompts, ends, 20)]
+    assert found == expected
+    assert len({*map(len, found)}) > 1
+
+
+def test_answers_that_have_ended_cost_no_more():
+    network, prompts = small("mistral, of a window of 8"), some_prompts(30, 17, 5, 1, 30, 12)
+    free = [likeliest(network, prompt_T, [], 40) for prompt_T in prompts]
+    last = max(range(6), key=lambda i: free[i].index(free[i][-1]))  # the one that goes on longest
+    ends = sorted({free[i][2] for i in range(6) if i != last} - {*free[last][:9]})
+    lengths = [len(likeliest(network, prompt_T, ends, 40)) for prompt_T in prompts]
+    sent: list[int] = []
+    seen = network.get_input_embeddings().register_forward_hook(
+        lambda module, given, out: sent.append(given[0].numel())
+    )
+    with _as_measured(network):
+        _written(network, prompts, ends, 40)
+    seen.remove()
+    alive = [sum(length > start for length in lengths) for start in (0, 8, 24)]
+    longest = max(lengths)
+    steps = np.clip(longest - np.array([0, 8, 24]), 0, [8, 16, 16])
+    assert sum(sent) == 6 * 30 + int(np.dot(steps, alive)) - alive[0]
+    assert alive[1] < 6 and longest > 8
 
 
 def test_the_ledger_counts_prompts_answers_and_padding(rendered, tiny_model):

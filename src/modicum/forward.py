@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modicum.errors import ModelError
-from modicum.head import CHUNK, answer_means, head, in_bfloat16, of_tokens  # noqa: F401
+from modicum.head import head, in_bfloat16
 from modicum.render import ANSWER, TEMPLATE, USER, Rendered
 
 if TYPE_CHECKING:

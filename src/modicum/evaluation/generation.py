@@ -10,7 +10,8 @@ import numpy as np
 
 from modicum.batches import plan_batches
 from modicum.errors import InputError, OptionError
-from modicum.forward import in_bfloat16, make_ready
+from modicum.forward import make_ready
+from modicum.head import in_bfloat16
 from modicum.ledger import Ledger
 from modicum.progress import progress
 from modicum.render import ANSWER, Rendered
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from modicum.models import Model
 
 BATCH_TOKENS = 4096  # prompts and what may be written, padding included
+_LEG = 8  # tokens written before answers that ended first leave their batch; then twice as many
 
 
 class Generated(NamedTuple):
@@ -121,9 +123,11 @@ def _plan(
 def _written(
     network: Any, prompts: Sequence[np.ndarray], ends: Sequence[int], limit: int
 ) -> list[np.ndarray]:
-    """The ids that are written after each prompt, up to and with the first that ends an answer."""
+    """The ids that are written after each prompt, up to and with the first that ends an answer.
+
+    Every so many tokens the answers that have ended leave the batch, and cost no more.
+    """
     import torch
-    from transformers import GenerationConfig
 
     longest = max(len(prompt_T) for prompt_T in prompts)
     ids_BT = torch.zeros(len(prompts), longest, dtype=torch.int64)
@@ -131,27 +135,54 @@ def _written(
     for b, prompt_T in enumerate(prompts):
         ids_BT[b, longest - len(prompt_T) :] = torch.as_tensor(prompt_T.astype(np.int64))
         mask_BT[b, longest - len(prompt_T) :] = 1
+    cache, leg, at_B = _room(network, longest + limit), _LEG, np.arange(len(prompts))
+    written = [np.zeros(0, dtype=np.int64)] * len(prompts)
+    ids_BT, mask_BT = ids_BT.to(network.device), mask_BT.to(network.device)
+    while True:
+        more = limit - (ids_BT.shape[1] - longest)
+        leg = more if cache is None else min(leg, more)
+        ids_BT = _onward(network, ids_BT, mask_BT, cache, ends, leg)
+        new_BT = ids_BT[:, longest:].cpu().numpy()
+        ended_BT = np.isin(new_BT, ends)
+        for at, ids_T, ended_T in zip(at_B, new_BT, ended_BT, strict=True):
+            written[at] = ids_T[: int(np.argmax(ended_T)) + 1] if ended_T.any() else ids_T
+        if leg == more or ended_BT.any(axis=1).all():
+            break
+        going_B = np.flatnonzero(~ended_BT.any(axis=1))
+        going = torch.as_tensor(going_B, device=network.device)
+        at_B, ids_BT = at_B[going_B], ids_BT[going]
+        mask_BT = torch.nn.functional.pad(mask_BT[going], (0, leg), value=1)
+        if len(going_B) < len(ended_BT):
+            cache.reorder_cache(going)
+        leg *= 2
+    return written
+
+
+def _onward(
+    network: Any,
+    ids_BT: torch.Tensor,
+    mask_BT: torch.Tensor,
+    cache: Any,
+    ends: Sequence[int],
+    tokens: int,
+) -> torch.Tensor:
+    """The rows, and the tokens they go on with: fewer than asked for if all of them have ended."""
+    import torch
+    from transformers import GenerationConfig
+
     settings = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
         disable_compile=True,  # of one step of each batch's size anew
-        max_new_tokens=limit,
+        max_new_tokens=tokens,
         eos_token_id=list(ends) or None,
         pad_token_id=ends[0] if ends else 0,
     )
-    device: torch.device = network.device
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, in_bfloat16(network)):
-        found_BT = network.generate(
-            ids_BT.to(device),
-            attention_mask=mask_BT.to(device),
-            generation_config=settings,
-            past_key_values=_room(network, longest + limit),
+    kind = network.device.type
+    with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, in_bfloat16(network)):
+        found_BT: torch.Tensor = network.generate(
+            ids_BT, attention_mask=mask_BT, generation_config=settings, past_key_values=cache
         )
-    new_BT = found_BT[:, longest:].cpu().numpy()
-    ended_BT = np.isin(new_BT, ends)
-    return [
-        ids_T[: int(np.argmax(ended_T)) + 1] if ended_T.any() else ids_T
-        for ids_T, ended_T in zip(new_BT, ended_BT, strict=True)
-    ]
+    return found_BT
 
 
 def _room(network: Any, tokens: int) -> Any:
@@ -159,7 +190,8 @@ def _room(network: Any, tokens: int) -> Any:
 
     The default grows by copying everything at each token, which took longer than the products.
     """
-    if not network._can_compile_fullgraph:  # transformers' mark of models that take such a cache
+    # transformers' mark of models that take such a cache; but with ALiBi Falcon does not.
+    if not network._can_compile_fullgraph or getattr(network.config, "alibi", False):
         return None
     import torch
     from transformers import StaticCache
