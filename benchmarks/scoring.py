@@ -164,7 +164,7 @@ def work(rows: Rendered, network: PreTrainedModel) -> float:
     head = int(output.weight.numel())
     answers = int(rows.answer_lengths_N.sum())
     tokens = int(rows.lengths_N.sum()) + answers + len(rows)
-    return float(compiled.operations(network, tokens) + 4.0 * head * answers)
+    return compiled.operations(network, tokens) + 4.0 * head * answers
 
 
 def summary(
