@@ -37,6 +37,13 @@ def squared(one: list[float], other: list[float]) -> float:
     return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
 
 
+def small_fronts(rows: int, patch: pytest.MonkeyPatch) -> None:
+    """As if pools were larger: most rows stay behind, and meet centres a few at a time."""
+    patch.setattr(module, "_FRONT", rows)
+    patch.setattr(module, "_PART", rows)
+    patch.setattr(module, "_SMALLEST", 1)
+
+
 INTEGERS = st.tuples(st.integers(1, 24), st.integers(1, 4)).flatmap(
     lambda shape: arrays(np.int64, shape, elements=st.integers(-3, 3) | st.integers(-2000, 2000))
 )
@@ -44,12 +51,12 @@ INTEGERS = st.tuples(st.integers(1, 24), st.integers(1, 4)).flatmap(
 
 @settings(max_examples=200, deadline=None)
 @given(INTEGERS, st.randoms(use_true_random=False), st.sampled_from([np.float32, np.float64]))
-@pytest.mark.parametrize("front", [1, 3, 2048])
+@pytest.mark.parametrize("front", [1, 3, 4096])
 def test_equals_brute_force_on_integers_with_duplicates(front, points, random, dtype) -> None:
     points = np.concatenate([points, points[: random.randrange(len(points) + 1)]])
     first = random.randrange(len(points))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_FRONT", front)
+        small_fronts(front, patch)
         picks = [step.pick for step in kcenter(points.astype(dtype), first=first)]
     assert picks == brute_force(points, first)
 
@@ -62,13 +69,13 @@ def half_copies(offset: float, noise: float, width: int = 12) -> np.ndarray:
     return rng.permutation(np.concatenate([rows, copies]).astype(np.float32))
 
 
-@pytest.mark.parametrize("front", [1, 5, 2048])
+@pytest.mark.parametrize("front", [1, 5, 4096])
 @pytest.mark.parametrize("offset", [0, 1e3, 1e4])
 @pytest.mark.parametrize("noise", [0, 1e-7])
 def test_equals_brute_force_where_half_the_rows_are_copies(
     front: int, offset: float, noise: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FRONT", front)
+    small_fronts(front, monkeypatch)
     points = half_copies(offset, noise)
     for first in (0, 17, 39):
         assert [s.pick for s in kcenter(points, first=first)] == brute_force(points, first)
