@@ -23,3 +23,18 @@ def test_the_scoring_benchmark_compares_three_ways(tiny_file, tiny_model, monkey
         assert found[name] > 0, name
     ways = found["rows_per_second"]
     assert found["ratio_to_public_way"] == pytest.approx(ways["modicum"] / ways["public way"])
+
+
+def test_the_selecting_benchmark_compares_three_selectors(monkeypatch, capsys):
+    options = ["--rows", 300, "--width", 8, "--picks", 50, "--targets", 5, "--clusters", 4]
+    words = [*map(str, options), "--repeats", "1", "--json"]
+    monkeypatch.setattr(sys, "argv", ["selecting.py", *words])
+    runpy.run_path(str(SCRIPTS / "selecting.py"), run_name="__main__")
+    ways = json.loads(capsys.readouterr().out)["ways"]
+    assert [ways[name]["agree"] for name in ("walk", "target")] == [1.0, 1.0]
+    assert ways["target"]["similarities"] == 5 * 300
+    # With 50 of 300 picked, each candidate met at most the 49 picks before it.
+    assert 50 * 49 / 2 <= ways["walk"]["similarities"] < 300 * 49
+    worth = ways["kmeans"]["squared_distances"]
+    assert worth["modicum"] <= 1.05 * worth["plain way"]
+    assert all(way["ratio"] > 0 and way["needs_bytes"] > 0 for way in ways.values())

@@ -487,3 +487,26 @@ def test_what_seems_to_add_up_but_would_replace_is_refused_twice(run: Run, twice
     ran = run("select", "pool.jsonl", *twice.split(), *more.split())
     assert ran.status == 2
     assert "is given twice; give it once" in ran.err
+
+
+def test_too_little_memory_is_refused_in_one_line_before_anything_is_measured(select: Run):
+    ran = select("-m", "kmeans", "-k", 2, "--memory", "10kB", "-o", "out")
+    assert ran.status == 2
+    assert "kmeans needs" in ran.err and "may take 9.77 KiB" in ran.err
+    assert not list(Path("out").glob("*"))
+    assert select("-m", "k-center", "-k", 2, "--memory", "much").status == 2
+
+
+def test_memory_changes_no_pick_and_makes_no_other_command(select: Run):
+    line = ("-m", "k-center", "-k", 4, "--precision", "float32", "-o", "out")
+    assert select(*line).status == 0
+    assert "finished before" in select(*line, "--memory", "1GiB").out
+
+
+def test_a_dry_run_says_what_the_selector_will_take(select: Run):
+    line = ("-m", "kmeans", "-k", 2, "--set", "view=lexical", "--memory", "1GiB", "--dry-run")
+    assert "kmeans will take at most" in select(*line).out
+    assert "it may take 1 GiB" in select(*line).out
+    plan = select(*line, "--json").json
+    assert plan["memory_limit_bytes"] == 2**30
+    assert [need["selector"] for need in plan["selectors"]] == ["kmeans"]

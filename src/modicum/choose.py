@@ -81,6 +81,7 @@ def select(
     store: Store | None = None,
     train: Mapping[str, Any] | Recipe | str | Path | None = None,
     work: str | Path | None = None,
+    memory: str | int | None = None,
     **options: Any,
 ) -> Selection:
     """Pick rows of a pool by a method, within a budget.
@@ -89,7 +90,8 @@ def select(
     which are not picked again and which greedy methods keep away from; `evaluation` rows that
     must not be trained on: what overlaps them is left out. Rows longer than `max_tokens` (the
     model's window by default) are dropped, cut in the prompt, or an error. `options` are the
-    method's own. A share (`5%`) is of all rows of the pool.
+    method's own. A share (`5%`) is of all rows of the pool. `memory` (`4GiB`; by default half of
+    what is free) is what a selector may take beside its vectors; the picks do not depend on it.
 
     Methods that tune do so as `train` says (TRL's options by name). Their models and finished
     rounds lie in the folder `work`, where the same call, killed, goes on; without it they lie in
@@ -110,6 +112,7 @@ def select(
         precision=precision,
         store=store,
         train=train,
+        memory=memory,
         **options,
     )
     if work is not None:

@@ -15,6 +15,7 @@ from modicum.errors import AlignmentError, OptionError
 from modicum.meter import Meter
 from modicum.pool import Pool
 from modicum.selection.budget import Budget, Step
+from modicum.selection.memory import Need
 from modicum.training.options import Recipe
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Context:
     work: Path | None = None  # a folder of its own: what is finished there is not done again
     records: dict[str, Any] = field(default_factory=dict)  # JSON to leave with the result, by name
     leftovers: list[Path] = field(default_factory=list)  # of `work`, of no use once that is there
+    memory: int | None = None  # bytes that a selector may take beside its vectors; None: any
     identity: str = ""  # of the method: its options, its parts, and the user's code among them
 
     @property
@@ -82,6 +84,16 @@ class Context:
         recipe = json.dumps(self.recipe.to_json(), sort_keys=True, default=str)
         cut = self.meter.max_tokens if self.meter.truncate else None  # as which rows are read
         return hashlib.blake2b(f"{about}{recipe}{cut}".encode(), digest_size=16).hexdigest()
+
+    def need(self, selector: str, beside: int, width: int) -> Need:
+        """What a selector will take for this pool, through a view of that width."""
+        return Need(selector, beside, 4 * len(self.pool) * width)
+
+    def memory_beside(self, *copies: np.ndarray | None) -> int | None:
+        """What is left of `memory` to a selector beside copies that were made for it."""
+        if self.memory is None:
+            return None
+        return max(1, self.memory - sum(0 if each is None else each.nbytes for each in copies))
 
     def vectors(self, view: View, meter: Meter | None = None) -> np.ndarray:
         """(N, D) float32: the pool through a view, by the meter given or else the context's own."""

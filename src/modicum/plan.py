@@ -10,12 +10,14 @@ import numpy as np
 
 from modicum.errors import OptionError
 from modicum.forward import answers_alone
-from modicum.measure import Loss, Want
+from modicum.measure import HiddenState, Loss, Want
 from modicum.training.options import PACK, Recipe
 
 if TYPE_CHECKING:
     from modicum.context import Context
+    from modicum.meter import Meter
     from modicum.render import Rendered
+    from modicum.views import View
 
 _PACKS, _STEP = 8, 4  # rows in a batch without packing, batches in a step: TRL's default and ours
 
@@ -46,6 +48,14 @@ def passes(rendered: Rendered, wants: Sequence[Want]) -> list[Work]:
         answers, row_S = answers_alone(rendered, 0)
         works.append(Work("measure", len(row_S), len(answers.ids), not works, alone))
     return works
+
+
+def width_of(view: View, meter: Meter) -> int | None:
+    """How many numbers a vector of this view has at most; None if that is not known before."""
+    if any(isinstance(want, HiddenState) for want in getattr(view, "wants", ())):
+        return int(meter.model.text_config.hidden_size)
+    dimensions = getattr(view, "dimensions", None)
+    return dimensions if isinstance(dimensions, int) else None
 
 
 def scaled(works: Sequence[Work], share: float) -> list[Work]:

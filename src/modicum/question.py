@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,12 +30,22 @@ from modicum.parts import build, describe, find
 from modicum.plan import Work, passes, wants_of
 from modicum.pool import Pool
 from modicum.selection.budget import Budget
+from modicum.selection.memory import Need, parse
 from modicum.store import Store
 from modicum.training.options import Recipe
 from modicum.usable import TooLong, check_seed, meter_of, unusable
 
 if TYPE_CHECKING:
     from modicum.methods import Method
+
+_MACHINE = Path("/proc/meminfo")
+_GROUPS = (  # a container's limit and what is in use of it: version 2 and version 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,14 @@ class Question:
             works: list[Work] = self.part.plan(self.context)
             return works
         return passes(self.context.meter.rendered(self.context.pool), self.wants())
+
+    @cached_property
+    def selectors(self) -> list[Need]:
+        """What the selectors will take beside their vectors, as far as it is known before."""
+        if not hasattr(self.part, "selectors"):
+            return []
+        needs: list[Need] = self.part.selectors(self.context)
+        return needs
 
     @property
     def trains(self) -> bool:
@@ -81,7 +100,10 @@ class Question:
                 context.recipe,
             )
         keeps_all = getattr(self.part, "keep_models", "all") == "all"
-        return predict(works, rates, meter.model, keeps_all)
+        return {
+            **predict(works, rates, meter.model, keeps_all),
+            "selectors": [need.to_json() for need in self.selectors],
+        }
 
 
 def ask(
@@ -99,10 +121,12 @@ def ask(
     precision: Precision,
     store: Store | None,
     train: Mapping[str, Any] | Recipe | str | Path | None,
+    memory: str | int | None = None,
     **options: Any,
 ) -> Question:
     """The first half of `select`: everything that can be refused before anything is measured."""
     _check_pool(pool)
+    limit = _free() // 2 if memory is None else parse(memory)
     budget = budget if isinstance(budget, Budget) else Budget.parse(budget)
     part = _method(method, options, seed, target)
     recipe = Recipe.of(train)
@@ -127,10 +151,13 @@ def ask(
         positions=candidates_M,
         notes=notes,
         recipe=recipe,
+        memory=limit,
         identity=_identity(part),
     )
     given = {"too_long": too_long} | {name: about(other) for name, other in others.items()}
-    return Question(pool, part, context, budget, left_out, given, tuple(overlaps))
+    asked = Question(pool, part, context, budget, left_out, given, tuple(overlaps))
+    _ = asked.selectors  # a selector that has not enough memory says so here
+    return asked
 
 
 def _check_pool(pool: object) -> None:
@@ -177,3 +204,21 @@ def _code(part: object) -> str | None:
     if file is None or kind.__module__.partition(".")[0] == "modicum":
         return None
     return file_hash(Path(file))
+
+
+def _free() -> int:
+    """Bytes that this process could still take: of the machine, and of its container."""
+    left = [_machine()]
+    for limit, used in _GROUPS:
+        if Path(limit).exists() and (most := Path(limit).read_text().strip()).isdigit():
+            left.append(int(most) - int(Path(used).read_text()))
+    return max(2, min(left))
+
+
+def _machine() -> int:
+    if _MACHINE.exists():
+        found = re.search(r"^MemAvailable: +([0-9]+) kB", _MACHINE.read_text(), re.MULTILINE)
+        if found:
+            return 1024 * int(found[1])
+    # Elsewhere what is free is not asked for so easily: take it that half of the machine is.
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from modicum.jobs.folders import Done
+from modicum.selection.memory import shown
 
 _PICKS_SHOWN = 5
 _WIDE = 100  # where output is not a terminal, lines are not folded to 80
@@ -94,6 +95,11 @@ def plan(found: dict[str, Any]) -> None:
         f"memory {found['memory_bytes'] / 2**30:.1f} GiB in the calibration; "
         f"disk {found['disk_bytes'] / 2**30:.1f} GiB at most"
     )
+    for need in found.get("selectors", ()):
+        out.print(
+            f"{need['selector']} will take at most {shown(need['bytes'])} beside vectors of "
+            f"{shown(need['vectors_bytes'])}; it may take {shown(found['memory_limit_bytes'])}"
+        )
 
 
 def report(found: Any) -> None:

@@ -1,7 +1,7 @@
 """What every selector of the room keeps to, present and future.
 
 Selectors are found by their annotation (they return `Iterator[Step]`); a new one fails here
-until `CALLS` says how to call it on the common example.
+until `CALLS` says how to call it on the common example, and `NEEDS` what memory it says it needs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 import modicum.selection
+from modicum.errors import OptionError
 from modicum.selection import (
     Step,
     apart,
@@ -25,12 +27,21 @@ from modicum.selection import (
     band,
     by_quota,
     kcenter,
+    kmeans,
     near_target,
     uniform,
 )
+from modicum.selection.clusters import needs as kmeans_needs
+from modicum.selection.kcenter import needs as kcenter_needs
+from modicum.selection.memory import needs as order_needs
+from modicum.selection.nearest import needs as near_needs
+from modicum.selection.threshold import needs as apart_needs
 
 # What spends steps or shares a budget, what compares and weighs, and what checks the arrays.
-NOT_SELECTORS = {"apportion", "budget", "diversity", "insinfo", "quotas", "rows", "transport"}
+NOT_SELECTORS = {
+    *("apportion", "budget", "distances", "diversity", "insinfo", "memory", "quotas", "rows"),
+    "transport",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,27 @@ CALLS: dict[str, Callable[[Example, int], Iterator[Step]]] = {
     "kcenter": lambda e, seed: kcenter(e.vectors_ND, seed=seed),
     "near_target": lambda e, seed: near_target(e.vectors_ND, e.target_MD),
     "uniform": lambda e, seed: uniform(len(e.vectors_ND), seed),
+}
+
+
+# Without a limit, and in so little memory that its blocks are smaller; (rows, width) → bytes.
+Needs = Callable[[int, int, int | None], int]
+NEEDS: dict[str, Needs] = {
+    "apart": lambda n, d, memory: apart_needs(n, d, memory=memory),
+    "balanced": lambda n, d, memory: order_needs(n),
+    "band": lambda n, d, memory: order_needs(n),
+    "by_quota": lambda n, d, memory: order_needs(n),
+    "kcenter": lambda n, d, memory: kcenter_needs(n, d, memory=memory),
+    "kmeans": lambda n, d, memory: kmeans_needs(n, d, clusters=20, memory=memory),
+    "near_target": lambda n, d, memory: near_needs(n, d, targets=60, memory=memory),
+    "uniform": lambda n, d, memory: order_needs(n),
+}
+# What is asked of them there, with the memory that they are given.
+LARGE: dict[str, Callable[[Example, int | None], Any]] = {
+    "apart": lambda e, memory: apart(e.vectors_ND, e.values_N, 0.4, memory=memory),
+    "kcenter": lambda e, memory: islice(kcenter(e.vectors_ND, memory=memory), 500),
+    "kmeans": lambda e, memory: iter(kmeans(e.vectors_ND, 20, 0, memory=memory)),
+    "near_target": lambda e, memory: near_target(e.vectors_ND, e.target_MD, memory=memory),
 }
 
 
@@ -190,3 +222,62 @@ def test_an_empty_pool_offers_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(FOUND))
 def test_every_step_says_why(name: str) -> None:
     assert all(step.reason and type(step.pick) is int for step in call(name, example()))
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large() -> Example:
+    rng = np.random.default_rng(0)
+    n = 20_000
+    return Example(
+        vectors_ND=rng.standard_normal((n, 64)).astype(np.float32),
+        values_N=rng.standard_normal(n).astype(np.float32),
+        labels_N=rng.integers(0, 50, n),
+        groups_N=tuple(rng.choice(["alpaca", "dolly", "flan"], n)),
+        target_MD=rng.standard_normal((60, 64)).astype(np.float32),
+    )
+
+
+def peak(name: str, pool: Example, memory: int | None) -> int:
+    """The most bytes in use at once while a selector works, beside what it was given."""
+    work = LARGE.get(name, lambda e, memory: call(name, e))
+    for _ in work(example(300), None):
+        pass  # what is imported when first used is not the selector's
+    tracemalloc.start()
+    for _ in work(pool, memory):
+        pass
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+def test_every_selector_says_what_memory_it_needs() -> None:
+    assert sorted(NEEDS) == sorted([*FOUND, "kmeans"])
+    assert {name for name in FOUND if "vectors_ND" in FOUND[name].__annotations__} < set(LARGE)
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS))
+def test_it_takes_no_more_memory_than_it_said(name: str, large: Example) -> None:
+    said = NEEDS[name](20_000, 64, None)
+    assert peak(name, large, None) <= said
+
+
+@pytest.mark.parametrize("name", sorted(LARGE))
+def test_what_it_said_is_no_more_than_four_times_what_it_takes(name: str, large: Example) -> None:
+    assert NEEDS[name](20_000, 64, None) < 4 * peak(name, large, None)
+
+
+@pytest.mark.parametrize("name", sorted(set(LARGE) - {"kmeans"}))  # which has no blocks
+def test_in_half_the_memory_it_takes_at_most_that(name: str, large: Example) -> None:
+    memory = NEEDS[name](20_000, 64, None) // 2
+    assert NEEDS[name](20_000, 64, memory) <= memory
+    assert peak(name, large, memory) <= memory
+
+
+@pytest.mark.parametrize("name", sorted(LARGE))
+def test_too_little_memory_is_refused_before_it_starts(name: str, large: Example) -> None:
+    for refused in (lambda: NEEDS[name](20_000, 64, 1000), lambda: LARGE[name](large, 1000)):
+        with pytest.raises(OptionError, match="memory"):
+            refused()

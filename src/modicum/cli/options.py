@@ -80,6 +80,14 @@ TaggerUrl = Annotated[
 TaggerModel = Annotated[
     str | None, typer.Option("--tagger-model", help="What the endpoint calls its model.")
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        help="What selectors may take beside their vectors: 4GiB, 512MB; half of what is free.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Calibrate for ten seconds, print the plan, and stop.")
 ]
@@ -116,6 +124,12 @@ def pairs(option: str, given: list[str] | None) -> dict[str, str]:
             raise OptionError(f"{option} {key} is given twice")
         pairs[key] = value
     return pairs
+
+
+def memory_of(given: str | None) -> int | None:
+    from modicum.selection.memory import parse
+
+    return None if given is None else parse(given)
 
 
 def show_done(done: Done | dict[str, Any], as_json: bool, shown: Callable[[Done], None]) -> None:

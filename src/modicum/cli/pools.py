@@ -14,6 +14,7 @@ from modicum.cli.options import (
     Format,
     Json,
     MaxTokens,
+    Memory,
     ModelName,
     Out,
     Paths,
@@ -24,6 +25,7 @@ from modicum.cli.options import (
     TooLong,
     Train,
     Trust,
+    memory_of,
     model_of,
     one_of,
     pairs,
@@ -53,6 +55,7 @@ def select_command(
     seed: Seed = 0,
     out: Out = None,
     dry_run: DryRun = False,
+    memory: Memory = None,
     too_long: TooLong = "drop",
     max_tokens: MaxTokens = None,
     precision: Precision = "auto",
@@ -82,6 +85,7 @@ def select_command(
         train=Recipe.parse(train or []),
         too_long=one_of("--too-long", too_long, TOO_LONG),
         max_tokens=max_tokens,
+        memory=memory_of(memory),
         dry=dry_run,
     )
     show_done(done, as_json, show.selection)

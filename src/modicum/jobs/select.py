@@ -31,6 +31,7 @@ def run_select(
     train: Recipe,
     too_long: Any,
     max_tokens: int | None,
+    memory: int | None = None,
     dry: bool = False,
 ) -> Done | dict[str, Any]:
     """`modicum select`; with `dry` only the plan of it, and nothing is written."""
@@ -76,13 +77,16 @@ def run_select(
             precision="auto",
             store=None,
             train=train,
+            memory=memory,
         )
 
     def work(folder: Path) -> None:
         write_selection(answer(asked(), folder), folder, command)
 
     if dry:
-        return plan(asked().predict(), pool)
+        question = asked()
+        limited = {**question.predict(), "memory_limit_bytes": question.context.memory}
+        return plan(limited, pool)
     return once(out, command, f"{stem(pool)}-{method}-{budget}-s{seed}", work)
 
 

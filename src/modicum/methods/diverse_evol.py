@@ -19,10 +19,12 @@ from modicum.context import Context, aligned, unseen_by
 from modicum.errors import OptionError, TrainingError
 from modicum.measure import Want
 from modicum.meter import Meter
+from modicum.methods.k_center import kcenter_need
 from modicum.plan import Work, own_recipe, passes, scaled, training, wants_of
 from modicum.pool import Pool
 from modicum.scores import Score
 from modicum.selection import Step, band, kcenter, nearest_distance, spend, uniform, vendi
+from modicum.selection.memory import Need
 from modicum.selection.quotas import Quota, quotas, within
 from modicum.training import Evolving, Rounds, from_json, to_json
 from modicum.views import View
@@ -91,6 +93,10 @@ class DiverseEvol:
             taken += [step.pick for step in steps]
             if len(steps) < (quota.rows or 1):
                 return  # no token, or no row, is left
+
+    def selectors(self, context: Context) -> list[Need]:
+        """What k-center will take in a round beside the vectors."""
+        return [] if self.score is not None else kcenter_need(context, self.view, copied=True)
 
     def plan(self, context: Context) -> list[Work]:
         """What the rounds will send through a model."""
@@ -189,12 +195,14 @@ class DiverseEvol:
         seen_N = np.isfinite(vectors_ND).all(axis=1)
         given_MD = context.chosen_vectors(self.view)
         _check_seen(seen_N[taken])
+        rest_MD, taken_MD = vectors_ND[rest_M], vectors_ND[taken]
         steps = kcenter(
-            vectors_ND[rest_M],
-            start_MD=vectors_ND[taken] if given_MD is None else given_MD,
+            rest_MD,
+            start_MD=taken_MD if given_MD is None else given_MD,
             seed=context.seed,
             positions_N=names_N[rest_M],
             start_positions_M=names_N[taken] if given_MD is None else None,
+            memory=context.memory_beside(rest_MD, taken_MD),
         )
         return steps, np.flatnonzero(~seen_N)
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from modicum.context import Context
+from modicum.plan import width_of
 from modicum.selection import Step, kcenter
+from modicum.selection.kcenter import needs as kcenter_needs
+from modicum.selection.memory import Need
 from modicum.views import View
 from modicum.views.hidden import Hidden
 
@@ -27,6 +30,10 @@ class KCenter:
         "on dirty pools: outliers are far from everything, so it takes them first"
     )
 
+    def selectors(self, context: Context) -> list[Need]:
+        """What k-center will take beside the vectors."""
+        return kcenter_need(context, self.view)
+
     def __call__(self, context: Context) -> Iterator[Step]:
         vectors_ND = context.vectors(self.view)
         steps = kcenter(
@@ -34,5 +41,19 @@ class KCenter:
             start_MD=context.chosen_vectors(self.view),
             seed=context.seed,
             positions_N=context.positions_N,
+            memory=context.memory,
         )
         return context.own_rows(steps)
+
+
+def kcenter_need(context: Context, view: View, *, copied: bool = False) -> list[Need]:
+    """What k-center over the pool through this view will take; nothing if its width is not known.
+
+    `copied`: it goes over a part of the vectors, which is copied for it.
+    """
+    if (width := width_of(view, context.meter)) is None:
+        return []
+    rows = len(context.pool)
+    copy = 4 * rows * width * copied
+    memory = None if context.memory is None else context.memory - copy
+    return [context.need("kcenter", copy + kcenter_needs(rows, width, memory=memory), width)]

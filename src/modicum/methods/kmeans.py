@@ -8,9 +8,12 @@ from typing import ClassVar
 
 from modicum.context import Context
 from modicum.errors import OptionError
+from modicum.plan import width_of
 from modicum.scores import Score
 from modicum.scores.length import Length
 from modicum.selection import Step, by_quota, kmeans
+from modicum.selection.clusters import needs as kmeans_needs
+from modicum.selection.memory import Need
 from modicum.views import View
 from modicum.views.hidden import Hidden
 
@@ -38,7 +41,20 @@ class KMeans:
         if self.clusters < 1:
             raise OptionError(f"clusters={self.clusters}; at least 1 is needed")
 
+    def selectors(self, context: Context) -> list[Need]:
+        """What k-means will take beside the vectors."""
+        return kmeans_need(context, self.view, self.clusters)
+
     def __call__(self, context: Context) -> Iterator[Step]:
-        groups = kmeans(context.vectors(self.view), self.clusters, context.seed)
+        vectors_ND = context.vectors(self.view)
+        groups = kmeans(vectors_ND, self.clusters, context.seed, memory=context.memory)
         context.notes.extend(filter(None, [groups.note]))
         return by_quota(groups.labels_N, context.values(self.score), self.score.name)
+
+
+def kmeans_need(context: Context, view: View, clusters: int) -> list[Need]:
+    """What clustering the pool through this view will take; nothing if its width is not known."""
+    if (width := width_of(view, context.meter)) is None:
+        return []
+    beside = kmeans_needs(len(context.pool), width, clusters=clusters, memory=context.memory)
+    return [context.need("kmeans", beside, width)]

@@ -17,7 +17,10 @@ import numpy as np
 
 from modicum.context import Context
 from modicum.errors import OptionError
+from modicum.methods.k_center import kcenter_need
+from modicum.methods.kmeans import kmeans_need
 from modicum.selection import Step, kcenter, kmeans, near
+from modicum.selection.memory import Need
 from modicum.views import View
 from modicum.views.hidden import Hidden
 
@@ -45,25 +48,33 @@ class Ltd:
         if not 0 < self.region <= 1:
             raise OptionError(f"region={self.region}: give a share of the votes, 0.9 for 90 %")
 
+    def selectors(self, context: Context) -> list[Need]:
+        """What k-means and then k-center, in a region of any size, will take beside the vectors."""
+        return [
+            *kmeans_need(context, self.view, self.clusters),
+            *kcenter_need(context, self.view, copied=True),
+        ]
+
     def __call__(self, context: Context) -> Iterator[Step]:
         vectors_ND = context.vectors(self.view)
-        groups = kmeans(vectors_ND, self.clusters, context.seed)
+        groups = kmeans(vectors_ND, self.clusters, context.seed, memory=context.memory)
         context.notes.extend(filter(None, [groups.note]))
         nearest = near(groups.centers_CD, context.target_vectors(self.view))
         taken_MD = context.chosen_vectors(self.view)
         for n, clusters in enumerate(_regions(nearest.order_C, nearest.votes_C, self.region)):
             inside_M = np.flatnonzero(np.isin(groups.labels_N, clusters))
+            inside_MD = vectors_ND[inside_M]
             steps = kcenter(
-                vectors_ND[inside_M],
+                inside_MD,
                 start_MD=taken_MD,
                 seed=context.seed,
                 positions_N=context.positions_N[inside_M],
+                memory=context.memory_beside(inside_MD, taken_MD),
             )
             for step in context.own_rows(steps):
                 outside = f"{step.gain:.4g} from the nearest earlier pick, outside the region"
                 yield step._replace(reason=outside) if n else step
-            done_MD = vectors_ND[inside_M]
-            taken_MD = done_MD if taken_MD is None else np.concatenate([taken_MD, done_MD])
+            taken_MD = inside_MD if taken_MD is None else np.concatenate([taken_MD, inside_MD])
 
 
 def _regions(order_C: np.ndarray, votes_C: np.ndarray, share: float) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from modicum.errors import AlignmentError, InputError, OptionError
 from modicum.selection.budget import Step
+from modicum.selection.memory import spare
 from modicum.selection.rows import (
     Array,
     BoolArray,
@@ -25,6 +26,9 @@ from modicum.selection.rows import (
 
 MINIBATCH_ROWS = 20_000  # above this, k-means over all rows at once takes minutes
 RESTARTS = 3
+_BATCH = 3072  # rows that scikit-learn draws to begin and to judge mini-batches
+_LABELS = 100  # bytes a row: distances, labels, and those sorted
+_FEW = 1 << 20  # bytes for any number of rows
 
 
 class Clusters(NamedTuple):
@@ -42,12 +46,13 @@ class Near(NamedTuple):
     votes_C: IntArray
 
 
-def kmeans(vectors_ND: Array, clusters: int, seed: int) -> Clusters:
+def kmeans(vectors_ND: Array, clusters: int, seed: int, *, memory: int | None = None) -> Clusters:
     """k-means with k-means++ starts; same seed, same clusters; no cluster is empty.
 
     Fewer distinct rows than `clusters` make one cluster each, and `note` says so. On unit
     vectors it agrees with clustering by cosine. scikit-learn does it, in mini-batches above
-    `MINIBATCH_ROWS` rows.
+    `MINIBATCH_ROWS` rows. Beside the vectors it takes what `needs` says, and is refused if that is
+    more than `memory` bytes; rows that are not finite make it copy the others.
     """
     vectors_ND = as_vectors(vectors_ND, "vectors_ND")
     if clusters < 1:
@@ -55,7 +60,9 @@ def kmeans(vectors_ND: Array, clusters: int, seed: int) -> Clusters:
     finite_N = finite_rows(vectors_ND)
     if not finite_N.any():
         raise InputError(f"none of the {len(vectors_ND)} vectors is finite; nothing to cluster")
-    rows_MD = vectors_ND if finite_N.all() else vectors_ND[finite_N]
+    size, whole = 4 if vectors_ND.dtype == np.float32 else 8, bool(finite_N.all())
+    needs(*vectors_ND.shape, clusters=clusters, size=size, whole=whole, memory=memory)
+    rows_MD = vectors_ND if whole else vectors_ND[finite_N]
     made = min(clusters, _distinct(rows_MD, clusters))
     note = f"{clusters} clusters asked, {made} distinct rows: {made} made" * (made < clusters)
     fitted_M, centers_CD = _fit(rows_MD, made, seed)
@@ -63,6 +70,27 @@ def kmeans(vectors_ND: Array, clusters: int, seed: int) -> Clusters:
     labels_N = np.full(len(vectors_ND), -1, dtype=np.int64)
     labels_N[finite_N] = fitted_M
     return Clusters(labels_N, centers_CD[used], note)
+
+
+def needs(
+    rows: int,
+    width: int,
+    *,
+    clusters: int,
+    size: int = 4,
+    whole: bool = True,
+    memory: int | None = None,
+) -> int:
+    """Bytes that `kmeans` takes at most beside so many vectors, of numbers of `size` bytes.
+
+    Not `whole`: with rows that are not finite. It has no blocks that could be made smaller.
+    """
+    # scikit-learn copies the rows twice to centre them, or draws batches of them.
+    copied = 2 * rows if rows <= MINIBATCH_ROWS else 3 * max(_BATCH, 3 * clusters)
+    copied += (not whole) * rows + 4 * clusters
+    used = _FEW + _LABELS * rows + copied * width * size
+    spare("kmeans", used, 0, memory, "select from fewer rows")
+    return used
 
 
 def by_quota(labels_N: Array, values_N: Array, name: str = "value") -> Iterator[Step]:

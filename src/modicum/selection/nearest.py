@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from modicum.errors import InputError
 from modicum.selection.budget import Step
+from modicum.selection.memory import spare
 from modicum.selection.rows import (
+    LATTICE,
     Array,
     BoolArray,
     FloatArray,
@@ -16,71 +19,133 @@ from modicum.selection.rows import (
     as_vectors,
     as_wide_as,
     finite_rows,
-    unit_rows,
+    lattice_rows,
 )
 
 _SHORTEST = 256  # rows listed per target row at first; doubled each time a list runs dry
-_LISTED = 1 << 24  # numbers in all lists together: 128 MiB
-_BLOCK = 1 << 22  # similarities held at once: 32 MiB
+_LISTED = 1 << 18  # keys in all lists together
+_BLOCK = 1 << 19  # similarities held at once
+_ROWS = 2048  # rows of a block at most
+_SMALLEST = 16  # rows of a list and of a block, where memory is short
 _STEPS = 1 << 29  # similarities are told apart to one part in this many
 
 
-def near_target(vectors_ND: Array, target_MD: Array) -> Iterator[Step]:
+def near_target(
+    vectors_ND: Array, target_MD: Array, *, memory: int | None = None
+) -> Iterator[Step]:
     """Target rows take turns, each taking the unused row most similar to it by cosine.
 
-    The round-robin of RDS+ (arXiv 2503.01807). The gain is the similarity, to 2e-9; a zero
+    The round-robin of RDS+ (arXiv 2503.01807). The gain is the similarity, to about 1e-8; a zero
     vector's is 0. Similarities are computed block by block: beside the vectors, memory holds a
     list of the best rows for each target row, made anew from the unused rows when one runs dry.
+    It takes what `needs` says, at most `memory` bytes.
     """
     vectors_ND = as_vectors(vectors_ND, "vectors_ND")
     target_MD = as_wide_as(vectors_ND, target_MD, "target_MD")
     if not len(target_MD):
         raise InputError("the target has no rows; rows cannot be near to nothing")
-    return _in_turn(vectors_ND, unit_rows(target_MD), finite_rows(vectors_ND))
+    sizes = _sizes(len(vectors_ND), vectors_ND.shape[1], len(target_MD), memory)
+    return _in_turn(vectors_ND, lattice_rows(target_MD), finite_rows(vectors_ND), sizes)
 
 
-def _in_turn(vectors_ND: FloatArray, target_MD: FloatArray, unused_N: BoolArray) -> Iterator[Step]:
-    left = int(np.count_nonzero(unused_N))
-    length = _SHORTEST
-    lists = [iter(keys) for keys in _best(vectors_ND, target_MD, unused_N, length).tolist()]
-    for turn in range(left):
+def needs(rows: int, width: int, *, targets: int, memory: int | None = None) -> int:
+    """Bytes that `near_target` takes at most beside so many vectors and target rows."""
+    return _sizes(rows, width, targets, memory).bytes
+
+
+class _Sizes(NamedTuple):
+    listed: int  # rows in a list at most
+    block: int
+    bytes: int
+
+
+def _sizes(rows: int, width: int, targets: int, memory: int | None) -> _Sizes:
+    fixed, small = 9 * rows + 24 * targets * width, min(_SMALLEST, max(1, rows))
+    least = _working(targets, width, small, small)
+    free = spare("near_target", fixed, least, memory, "aim at fewer target rows")
+    listed = min(max(_SHORTEST, _LISTED // targets), max(1, rows))
+    block = min(max(small, min(_ROWS, _BLOCK // targets)), max(1, rows))
+    while _working(targets, width, listed, block) > free:
+        if listed >= block:
+            listed = max(small, listed // 2)
+        else:
+            block = max(small, block // 2)
+    return _Sizes(listed, block, fixed + _working(targets, width, listed, block))
+
+
+def _working(targets: int, width: int, listed: int, block: int) -> int:
+    """Bytes of a block of rows and all of its similarities, and of the lists as they are made."""
+    return 24 * width * block + targets * (72 * block + 24 * (2 * listed + block))
+
+
+def _in_turn(
+    vectors_ND: FloatArray, target_MD: FloatArray, unused_N: BoolArray, sizes: _Sizes
+) -> Iterator[Step]:
+    length, keys_ML = min(_SHORTEST, sizes.listed), np.empty((0, 0), dtype=np.int64)
+    place_M: list[int] = []
+    for turn in range(int(np.count_nonzero(unused_N))):
         m = turn % len(target_MD)
-        key = _unused(lists[m], unused_N)
-        if key is None:
-            length = min(2 * length, max(_SHORTEST, _LISTED // len(target_MD)))
-            lists = [iter(keys) for keys in _best(vectors_ND, target_MD, unused_N, length).tolist()]
-            key = next(lists[m])
+        if not turn or not _moved(place_M, keys_ML, m, unused_N):
+            length = min(2 * length, sizes.listed) if turn else length
+            del keys_ML  # before the next are made
+            keys_ML = _best(vectors_ND, target_MD, unused_N, length, sizes.block)
+            place_M = [0] * len(target_MD)
+        key = int(keys_ML[m, place_M[m]])
         pick, similarity = _row(key), (key >> 32) / _STEPS - 1
         unused_N[pick] = False
         yield Step(pick, f"{similarity:.4g} to target row {m}", similarity)
 
 
-def _unused(keys: Iterator[int], unused_N: BoolArray) -> int | None:
-    return next((key for key in keys if unused_N[_row(key)]), None)
+def _moved(place_M: list[int], keys_ML: IntArray, m: int, unused_N: BoolArray) -> bool:
+    """Go on to the best unused row in the list of a target row; False if there is none."""
+    while place_M[m] < keys_ML.shape[1]:
+        if unused_N[_row(int(keys_ML[m, place_M[m]]))]:
+            return True
+        place_M[m] += 1
+    return False
 
 
 def _best(
-    vectors_ND: FloatArray, target_MD: FloatArray, unused_N: BoolArray, length: int
+    vectors_ND: FloatArray, target_MD: FloatArray, unused_N: BoolArray, length: int, block: int
 ) -> IntArray:
     """For each target row the keys of its most similar unused rows, best first: (M, length)."""
-    rows = np.flatnonzero(unused_N)
-    best_ML = np.empty((len(target_MD), 0), dtype=np.int64)
-    for part in np.array_split(rows, len(rows) * len(target_MD) // _BLOCK + 1):
-        similarity_MB = target_MD @ unit_rows(vectors_ND[part]).T
-        both = np.concatenate([best_ML, _keys(similarity_MB, part)], axis=1)
-        cut = max(0, both.shape[1] - length)
-        best_ML = np.partition(both, cut, axis=1)[:, cut:] if cut else both
-    return np.flip(np.sort(best_ML, axis=1), axis=1)
+    rows, targets = np.flatnonzero(unused_N), len(target_MD)
+    length = min(length, len(rows))
+    keys_MW = np.full((targets, min(2 * length + block, len(rows))), -1, dtype=np.int64)
+    filled_M, edge_M1 = np.zeros(targets, dtype=np.int64), np.full((targets, 1), -np.inf)
+    for first in range(0, len(rows), block):
+        part = rows[first : first + block]
+        product_MB = target_MD @ lattice_rows(vectors_ND[part]).T
+        # Most rows are less like a target row than all that its list holds by then.
+        m_P, b_P = np.nonzero(product_MB >= edge_M1)
+        start_M = np.searchsorted(m_P, np.arange(targets + 1))
+        at_P = filled_M[m_P] + np.arange(len(m_P)) - start_M[m_P]
+        keys_MW[m_P, at_P] = _keys(product_MB[m_P, b_P], part[b_P])
+        filled_M += np.diff(start_M)
+        if filled_M.max() + block > keys_MW.shape[1] and first + block < len(rows):
+            keys_MW.partition(keys_MW.shape[1] - length, axis=1)
+            keys_MW = np.flip(keys_MW, axis=1)
+            keys_MW[:, length:] = -1
+            np.minimum(filled_M, length, out=filled_M)
+            edge_M1 = _edge(keys_MW[:, :length].min(axis=1))[:, None]
+    keys_MW.sort(axis=1)
+    return np.flip(keys_MW[:, keys_MW.shape[1] - length :], axis=1).copy()
 
 
-def _keys(similarity_MB: FloatArray, rows: IntArray) -> IntArray:
+def _keys(product_P: FloatArray, rows_P: IntArray) -> IntArray:
     """One int that sorts by similarity, then by lower row.
 
-    Rounded to a fixed step, because a matrix product may give equal rows similarities that
-    differ in the last bit, depending on where in a block they stand.
+    Rounded to a fixed step, so that rows that point the same way tie, whatever their length.
     """
-    steps_MB = np.rint((np.clip(similarity_MB, -1, 1) + 1) * _STEPS).astype(np.int64)
-    return (steps_MB << 32) | (0xFFFF_FFFF - rows)
+    similarity_P = np.clip(product_P / LATTICE**2, -1, 1)
+    steps_P = np.rint((similarity_P + 1) * _STEPS).astype(np.int64)
+    return (steps_P << 32) | (0xFFFF_FFFF - rows_P)
+
+
+def _edge(key_M: IntArray) -> FloatArray:
+    """What a product must reach to come before this key, of a row above it; -inf without a key."""
+    reach_M = ((key_M >> 32) + 0.499) / _STEPS - 1
+    return np.where(key_M < 0, -np.inf, reach_M * LATTICE**2)
 
 
 def _row(key: int) -> int:

@@ -19,6 +19,9 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 _BLOCK_NUMBERS = 1 << 18  # 2 MiB of float64: stays in the cache
+_PAIRS = 256  # of rows, whose copies stay in the cache
+_EPSILON = float(np.finfo(np.float32).eps)
+LATTICE = 1 << 26  # lattice units in a length of 1
 
 
 def as_vectors(vectors: Array, name: str) -> FloatArray:
@@ -84,11 +87,48 @@ def squared_distances(vectors_ND: FloatArray, point_D: FloatArray) -> npt.NDArra
 
 def unit_rows(vectors_ND: FloatArray) -> npt.NDArray[np.float64]:
     """Each row at length 1, in float64; a zero row stays zero."""
-    largest_N = np.abs(vectors_ND).max(axis=1, initial=0.0).astype(np.float64)
-    # Divided by the largest entry first, because squares of 1e-200 or 1e200 leave float64.
-    scaled_ND = vectors_ND / np.where(largest_N > 0, largest_N, 1.0)[:, None]
-    length_N = np.sqrt(np.einsum("nd,nd->n", scaled_ND, scaled_ND))
-    return np.asarray(scaled_ND / np.where(length_N > 0, length_N, 1.0)[:, None], dtype=np.float64)
+    unit_ND = vectors_ND.astype(np.float64)
+    if unit_ND.size == 0:
+        return unit_ND
+    largest_N = np.maximum(unit_ND.max(axis=1), -unit_ND.min(axis=1))
+    # Squares of 1e-200 or 1e200 leave float64; a power of two changes no digit.
+    far_N = (largest_N > 0) & (np.abs(np.log2(np.where(largest_N > 0, largest_N, 1.0))) > 400)
+    if far_N.any():
+        unit_ND[far_N] = np.ldexp(unit_ND[far_N], -np.frexp(largest_N[far_N])[1][:, None])
+    length_N = np.sqrt(np.einsum("nd,nd->n", unit_ND, unit_ND))
+    unit_ND /= np.where(length_N > 0, length_N, 1.0)[:, None]
+    return unit_ND
+
+
+def lattice_rows(vectors_ND: FloatArray) -> npt.NDArray[np.float64]:
+    """Each row at length `LATTICE`, its numbers rounded to whole ones; a zero row stays zero.
+
+    Sums of products of two such rows stay below 2⁵³, so float64 holds each of them exactly, in
+    whatever order a BLAS adds them: their dot product, `LATTICE`² times the cosine, is the same
+    in blocks of any size, by any BLAS, in any number of threads. Rounding puts the cosine off by
+    about 1e-8, no more than float32 vectors are off themselves.
+    """
+    unit_ND = unit_rows(vectors_ND)
+    unit_ND *= LATTICE
+    return np.rint(unit_ND, out=unit_ND)
+
+
+def products(
+    one_AD: FloatArray, other_BD: FloatArray, a_P: IntArray, b_P: IntArray
+) -> npt.NDArray[np.float64]:
+    """The dot product of each pair of rows."""
+    product_P = np.empty(len(a_P))
+    for start in range(0, len(a_P), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        product_P[part] = np.einsum("pd,pd->p", one_AD[a_P[part]], other_BD[b_P[part]])
+    return product_P
+
+
+def rounding(width: int) -> float:
+    """What a product of two lattice rows in float32 may be off by: half an epsilon for each number
+    of the sum and a few for the rows, and as much again.
+    """
+    return (width + 8) * _EPSILON * LATTICE**2
 
 
 def best_first(values_N: FloatArray, offered_N: BoolArray) -> IntArray:
