@@ -2,7 +2,8 @@
 
 public way    float32, one row at a time, logits at every position, three passes a row (whole row
               with its hidden states, prompt, answer), as the public IFD script does it
-careful loop  bfloat16, one row at a time, two passes, logits only where an answer is predicted
+careful loop  one row at a time, two passes, logits only where an answer is predicted, in Modicum's
+              precision
 modicum       `modicum score --with ifd` with `hidden` beside it, nothing in the store
 
 The three take turns, a slice of the rows at a time, so that a change in the machine's speed meets
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all ways, as the command line does
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import numpy as np
 import torch
@@ -68,9 +70,11 @@ def main() -> None:
     rows = Meter(model).rendered(pool).take(chosen)
     rows = rows.take(np.flatnonzero((rows.lengths_N > 0) & (rows.lengths_N <= model.window)))
     careful = find_model(options.model, precision=options.careful)
-    compiled.WORTH_IT = float("inf") if options.eager else 0.0
+    compiled.WORTH_IT = {} if options.eager else {"cpu": 0.0, "cuda": 0.0}
     network, light = plain.network, careful.network
-    fallbacks = modicum_way(model, rows.take([0, 1])).fallbacks  # loads, and compiles
+    fallbacks = modicum_way(
+        model, rows.take(np.arange(min(2, len(rows))))
+    ).fallbacks  # loads, and compiles
     start = start_token(model.tokenizer)
     ways = {
         "public way": Way(lambda part: public_way(network, part, start)),

@@ -67,9 +67,9 @@ def main() -> None:
     messages = [[{"role": t.role, "content": t.content} for t in one.turns] for one in chosen]
     parts = [range(a, min(a + options.slice, rows)) for a in range(0, rows, options.slice)]
     slices = [(chosen.take(part), messages[part.start : part.stop]) for part in parts]
-    render(chosen.take(range(min(64, rows))), tokenizer)  # finds the template's form
+    render(chosen.take(range(min(64, rows))), tokenizer)  # warms up
     tokens = int(render(chosen, tokenizer).starts[-1])
-    ways: dict[str, list[float]] = {"plain way": [], "one thread": [], "all threads": []}
+    ways: dict[str, list[float]] = {"plain way": [], "one tokenizer thread": [], "all threads": []}
     for _ in range(options.repeats):
         took = dict.fromkeys(ways, 0.0)
         for part, said in slices:
@@ -91,7 +91,7 @@ def _ways(
             render(part, tokenizer)
 
     yield "plain way", lambda: plain_way(said, tokenizer)
-    yield "one thread", one_thread
+    yield "one tokenizer thread", one_thread
     yield "all threads", lambda: render(part, tokenizer)
 
 
@@ -103,7 +103,7 @@ def plain_way(rows: Sequence[Any], tokenizer: Any) -> None:
 
 @contextmanager
 def threads_off() -> Iterator[None]:
-    """The tokenizer in one thread; it looks at this variable at every call."""
+    """The tokenizer in one thread, beside that which writes the rows."""
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:
@@ -165,7 +165,7 @@ def summary(
         "read_rows_per_second": len(pool) / read,
         "read_mb_per_second": size / 1e6 / read,
         "tokens_per_second": {way: tokens / seconds for way, seconds in middle.items()},
-        "ratio_of_threads": middle["one thread"] / middle["all threads"],
+        "ratio_of_threads": middle["one tokenizer thread"] / middle["all threads"],
         "ratio_to_plain_way": statistics.median(per_round),
     }
 

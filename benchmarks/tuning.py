@@ -42,6 +42,8 @@ PACK = 1024
 
 def main() -> None:
     options = _options()
+    if options.steps < SETTLING + 2:
+        raise SystemExit(f"--steps {options.steps}: the first {SETTLING} are not timed; give more")
     pool, model = Pool.read(options.pool), find_model(options.model)
     chosen = np.unique(np.linspace(0, len(pool) - 1, options.rows).astype(int))
     rows = Meter(model).rendered(pool).take(chosen)
@@ -140,7 +142,7 @@ def modicum_way(
 
 def _rate(ends: list[tuple[float, int]]) -> float:
     """Tokens a second after the first steps; of a list of seconds and tokens until then."""
-    (began, before), (ended, after) = ends[SETTLING], ends[-1]
+    (began, before), (ended, after) = ends[SETTLING - 1], ends[-1]
     return (after - before) / (ended - began)
 
 

@@ -117,11 +117,14 @@ def test_memory_changes_no_pick() -> None:
 
 
 def test_too_little_memory_is_refused_with_what_is_needed() -> None:
-    for memory in (0, 1000):
-        with pytest.raises(OptionError, match=rf"memory={memory:,} bytes.*needs [0-9,]+ beside"):
+    said = r"k-center needs .* KiB beside the vectors and may take {}; give more --memory, or use a"
+    for memory, shown in ((1, "1 B"), (1000, "1000 B")):
+        with pytest.raises(OptionError, match=said.format(shown)):
             kcenter(np.ones((100, 4)), memory=memory)
-    with pytest.raises(OptionError, match="100 rows of 4 numbers"):
-        needs(100, 4, memory=1000)
+    with pytest.raises(
+        OptionError, match=r"needs .* MiB beside the vectors and may take 9.766 KiB"
+    ):
+        needs(100, 4, beside=1 << 20, memory=10_000)
 
 
 @pytest.mark.parametrize("threads", [1, 4])

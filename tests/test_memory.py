@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modicum import question
+from modicum import free, question
 from modicum.choose import select
 from modicum.errors import OptionError
 from modicum.models import Model
@@ -60,27 +60,57 @@ def test_a_refusal_names_selector_need_limit_and_way_out() -> None:
     assert spare("apart", 2048, 1024, None, "wait") == np.inf
 
 
-def test_what_is_free_is_no_more_than_the_machine_or_the_container_has(
+def group(folder: Path, limit: str, used: int, cached: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(f"{limit}\n")
+    (folder / "memory.current").write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 7\ninactive_file {cached}\nactive_file 9\n")
+
+
+def test_what_is_free_is_no_more_than_the_machine_or_a_container_around_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < question._free() <= physical
-    (tmp_path / "max").write_text("5000\n")
-    (tmp_path / "current").write_text("2000\n")
-    files = (str(tmp_path / "max"), str(tmp_path / "current"))
-    monkeypatch.setattr(question, "_GROUPS", (files,))
-    assert question._free() == 3000
-    (tmp_path / "max").write_text("max\n")
-    assert question._free() > 3000
+    assert 0 < free.free_memory() <= physical
+    root = tmp_path / "cgroup"
+    (tmp_path / "own").write_text("0::/job/step\n")
+    monkeypatch.setattr(free, "_OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(free, "_GROUPS", ((root, *free._GROUPS[0][1:]),))
+    group(root / "job", "5000", used=4000, cached=2000)  # 2000 of them are given back when asked
+    group(root / "job" / "step", "max", used=100, cached=0)
+    assert free.free_memory() == 3000
+    group(root / "job" / "step", "1000", used=100, cached=0)
+    assert free.free_memory() == 900
+    group(root / "job" / "step", "max", used=100, cached=0)
+    group(root / "job", "max", used=4000, cached=2000)
+    assert free.free_memory() > 3000
+
+
+@pytest.mark.parametrize(
+    ("said", "own"),
+    [
+        ("12:cpu,cpuacct:/a\n4:memory:/docker/x\n0::/\n", "docker/x"),
+        ("3:memory,hugetlb:/y\n", "y"),
+        ("0::/\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_own_group_is_found(
+    said: str, own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").write_text(said)
+    monkeypatch.setattr(free, "_OWN_GROUP", tmp_path / "own")
+    assert free._own_groups(tmp_path)[0] == tmp_path / own
+    assert free._own_groups(tmp_path)[-1] == tmp_path
 
 
 def test_half_of_the_machine_is_taken_to_be_free_where_it_does_not_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(question, "_MACHINE", tmp_path / "missing")
-    monkeypatch.setattr(question, "_GROUPS", ())
+    monkeypatch.setattr(free, "_MACHINE", tmp_path / "missing")
+    monkeypatch.setattr(free, "_GROUPS", ())
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert question._free() == physical // 2
+    assert free.free_memory() == physical // 2
 
 
 # --- selectors: less memory, the same picks -------------------------------------------------------
@@ -180,7 +210,7 @@ def test_too_little_memory_is_refused_before_anything_is_measured(method: str, a
 def test_by_default_half_of_what_is_free_may_be_taken(
     asked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(question, "_free", lambda: 10**9)
+    monkeypatch.setattr(question, "free_memory", lambda: 10**9)
     assert asked("k-center").context.memory == 5 * 10**8
 
 

@@ -14,7 +14,7 @@ import modicum
 HEAVY = ("numpy", "pyarrow", "torch", "transformers", "sklearn", "datasets")
 # A module imports from those before its own room only. `cli` and `__init__.py` stand aside.
 ABOVE = """
-errors progress ledger cache pool runs readers overlap check render models batches head forward
+errors free progress ledger cache pool runs readers overlap check render models batches head forward
 compiled store measure meter geometry views scores selection training evaluation context plan
 methods tags replay parts usable estimate cost candidates question output tuning choose scoring
 mixed mixing stream catalogue jobs show show_tasks

@@ -7,8 +7,6 @@ import runpy
 import sys
 from pathlib import Path
 
-import pytest
-
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "startup.py"
 
 
@@ -20,6 +18,5 @@ def test_the_startup_benchmark_times_every_stage(tiny_file, tiny_model, monkeypa
     stages = found["select_seconds"]
     assert {"read", "tokenizer", "render", "write"} < set(stages)
     assert sum(stages.values()) - stages["whole process"] < stages["whole process"]
-    rates = found["tokens_per_second"]
     assert found["tokens"] > found["rows"] > 0
-    assert found["ratio_to_plain_way"] == pytest.approx(rates["all threads"] / rates["plain way"])
+    assert all(rate > 0 for rate in found["tokens_per_second"].values())

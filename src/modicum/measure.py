@@ -135,13 +135,16 @@ class _Run:
             return make_ready(self.model.network)
 
     def body(self, tokens: int, layers: list[int]) -> Module | None:
-        """Compiled layers where so many tokens are worth it, those in the store among them.
+        """Compiled layers where so many tokens of batches of several rows are worth it.
+
+        Those that are in the store are counted among them.
 
         So a measurement that goes on goes on the way it began.
         """
         if layers != [-1]:  # compiled layers give the last states only
             return None
-        if compiled.operations(self.network, tokens) < compiled.WORTH_IT:
+        worth_it = compiled.WORTH_IT.get(self.network.device.type, np.inf)
+        if compiled.operations(self.network, tokens) < worth_it:
             return None
         with self.ledger.time("compile"):
             body, why_not = compiled.compiled_layers(self.network)
@@ -180,12 +183,14 @@ def _fill(
 ) -> None:
     """Measure the missing rows, one batch after the other."""
     network, ledger = run.network, run.ledger
-    body = run.body(int(rendered.lengths_N[rows_M].sum()), _layers(blocks))
+    batches = plan_batches(rendered.lengths_N[rows_M], run.batch_tokens)
+    shared = [rendered.lengths_N[rows_M[batch_B]] for batch_B in batches if len(batch_B) > 1]
+    body = run.body(sum(int(lengths_B.sum()) for lengths_B in shared), _layers(blocks))
     pending: list[tuple[list[bytes], dict[Want, np.ndarray]]] = []
     flushed = time.monotonic()
     what = "answers alone" if _ALONE in blocks else "rows"
     with ledger.time("measure"), progress(f"measuring {what}", int(missing_M.sum())) as advance:
-        for batch_B in plan_batches(rendered.lengths_N[rows_M], run.batch_tokens):
+        for batch_B in batches:
             rows_B = rows_M[batch_B[missing_M[batch_B]]]
             if not len(rows_B):
                 continue

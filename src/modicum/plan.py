@@ -52,10 +52,13 @@ def passes(rendered: Rendered, wants: Sequence[Want]) -> list[Work]:
 
 def width_of(view: View, meter: Meter) -> int | None:
     """How many numbers a vector of this view has at most; None if that is not known before."""
-    if any(isinstance(want, HiddenState) for want in getattr(view, "wants", ())):
-        return int(meter.model.text_config.hidden_size)
     dimensions = getattr(view, "dimensions", None)
-    return dimensions if isinstance(dimensions, int) else None
+    if isinstance(dimensions, int):
+        return dimensions
+    wants: Sequence[Want] = getattr(view, "wants", ())
+    if len(wants) == 1 and isinstance(wants[0], HiddenState):
+        return int(meter.model.text_config.hidden_size)
+    return None
 
 
 def scaled(works: Sequence[Work], share: float) -> list[Work]:

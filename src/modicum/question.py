@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from modicum.candidates import about, in_rows, overlapping, readable, taken
 from modicum.context import Context
 from modicum.errors import InputError, OptionError
 from modicum.estimate import calibrate, predict
+from modicum.free import free_memory
 from modicum.measure import Want
 from modicum.models import Model, Precision
 from modicum.overlap import Overlap, decontaminate
@@ -37,15 +37,6 @@ from modicum.usable import TooLong, check_seed, meter_of, unusable
 
 if TYPE_CHECKING:
     from modicum.methods import Method
-
-_MACHINE = Path("/proc/meminfo")
-_GROUPS = (  # a container's limit and what is in use of it: version 2 and version 1
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -126,7 +117,7 @@ def ask(
 ) -> Question:
     """The first half of `select`: everything that can be refused before anything is measured."""
     _check_pool(pool)
-    limit = _free() // 2 if memory is None else parse(memory)
+    limit = free_memory() // 2 if memory is None else parse(memory)
     budget = budget if isinstance(budget, Budget) else Budget.parse(budget)
     part = _method(method, options, seed, target)
     recipe = Recipe.of(train)
@@ -204,21 +195,3 @@ def _code(part: object) -> str | None:
     if file is None or kind.__module__.partition(".")[0] == "modicum":
         return None
     return file_hash(Path(file))
-
-
-def _free() -> int:
-    """Bytes that this process could still take: of the machine, and of its container."""
-    left = [_machine()]
-    for limit, used in _GROUPS:
-        if Path(limit).exists() and (most := Path(limit).read_text().strip()).isdigit():
-            left.append(int(most) - int(Path(used).read_text()))
-    return max(2, min(left))
-
-
-def _machine() -> int:
-    if _MACHINE.exists():
-        found = re.search(r"^MemAvailable: +([0-9]+) kB", _MACHINE.read_text(), re.MULTILINE)
-        if found:
-            return 1024 * int(found[1])
-    # Elsewhere what is free is not asked for so easily: take it that half of the machine is.
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

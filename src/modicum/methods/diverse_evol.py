@@ -96,7 +96,11 @@ class DiverseEvol:
 
     def selectors(self, context: Context) -> list[Need]:
         """What k-center will take in a round beside the vectors."""
-        return [] if self.score is not None else kcenter_need(context, self.view, copied=True)
+        return (
+            []
+            if self.score is not None
+            else kcenter_need(context, self.view, copied=len(context.pool))
+        )
 
     def plan(self, context: Context) -> list[Work]:
         """What the rounds will send through a model."""

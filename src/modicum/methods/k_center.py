@@ -46,14 +46,13 @@ class KCenter:
         return context.own_rows(steps)
 
 
-def kcenter_need(context: Context, view: View, *, copied: bool = False) -> list[Need]:
+def kcenter_need(context: Context, view: View, *, copied: int = 0) -> list[Need]:
     """What k-center over the pool through this view will take; nothing if its width is not known.
 
-    `copied`: it goes over a part of the vectors, which is copied for it.
+    `copied`: so many vectors are copied for it, a part of the pool and what is taken of it.
     """
     if (width := width_of(view, context.meter)) is None:
         return []
-    rows = len(context.pool)
-    copy = 4 * rows * width * copied
-    memory = None if context.memory is None else context.memory - copy
-    return [context.need("kcenter", copy + kcenter_needs(rows, width, memory=memory), width)]
+    rows, copies = len(context.pool), 4 * copied * width
+    beside = kcenter_needs(rows, width, beside=copies, memory=context.memory)
+    return [context.need("kcenter", beside, width)]

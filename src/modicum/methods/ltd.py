@@ -50,9 +50,11 @@ class Ltd:
 
     def selectors(self, context: Context) -> list[Need]:
         """What k-means and then k-center, in a region of any size, will take beside the vectors."""
+        # A region and all before it, and both once more while they are joined.
+        copied = 2 * (len(context.pool) + len(context.chosen or ()))
         return [
             *kmeans_need(context, self.view, self.clusters),
-            *kcenter_need(context, self.view, copied=True),
+            *kcenter_need(context, self.view, copied=copied),
         ]
 
     def __call__(self, context: Context) -> Iterator[Step]:

@@ -7,6 +7,7 @@ that hold a special token's name are cut out as well and tokenised as the plain 
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from modicum.render.template import Bounds, Template, Written, any_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerBase
 
 TEMPLATE, USER, ANSWER = 0, 1, 2
 _ANCHORS = ("\n", "x", ".")  # what a piece is tokenised behind, to stand inside a text
@@ -64,7 +64,7 @@ class Layout(NamedTuple):
 class Speech:
     """How a tokenizer treats the pieces of a text."""
 
-    tokenizer: PreTrainedTokenizerBase
+    backend: Tokenizer  # a copy: the rows that are read may use the one it is of meanwhile
     special: re.Pattern[str]  # names of special tokens
     control: re.Pattern[str]  # names of other added tokens that the template writes
     closing: re.Pattern[str]  # white space and the token that ends a turn
@@ -85,12 +85,13 @@ class Speech:
         # A start token opens the next turn and ends none, unless one token does both (GPT-2).
         opens = {tokenizer.bos_token} - {tokenizer.eos_token}
         ends = [name for name in special + control if name not in opens]
+        backend = copy.deepcopy(tokenizer.backend_tokenizer)
         return Speech(
-            tokenizer,
+            backend,
             re.compile(any_of(special)),
             re.compile(any_of(control)),
             re.compile(rf"\s*{any_of(ends)}"),
-            _prefixes(tokenizer),
+            _prefixes(backend),
         )
 
 
@@ -141,31 +142,29 @@ def encode(pieces: Sequence[Piece], speech: Speech) -> list[Encoded | None]:
 
     What stands in many rows (the end of a turn, a whole question) is tokenised once.
     """
-    kinds = list(product((True, False), repeat=3))
-    by_kind: list[dict[str, Encoded | None]] = [{} for _ in kinds]
-    own = [
-        by_kind[kinds.index((p.plain, speech.prefixes and p.start > 0, p.learned))] for p in pieces
-    ]
+    by_kind: dict[tuple[bool, ...], dict[str, Encoded | None]] = {
+        kind: {} for kind in product((True, False), repeat=3)
+    }
+    own = [by_kind[p.plain, speech.prefixes and p.start > 0, p.learned] for p in pieces]
     for piece, found in zip(pieces, own, strict=True):
         found[piece.text] = None
     # Plain pieces first: the tokenizer remembers how it was last told to treat special tokens.
-    for (plain, inside, learned), found in zip(kinds, by_kind, strict=True):
+    for (plain, inside, learned), found in by_kind.items():
         texts = list(found)
         if inside:
-            made = _inside(speech.tokenizer, texts, plain)
+            made = _inside(speech.backend, texts, plain)
         else:
-            made = _alone(speech.tokenizer, texts, plain, offsets=not learned)
+            made = _alone(speech.backend, texts, plain, offsets=not learned)
         found.update(zip(texts, made, strict=True))
     return [found[piece.text] for piece, found in zip(pieces, own, strict=True)]
 
 
 def _alone(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], plain: bool, offsets: bool = True
+    backend: Tokenizer, texts: Sequence[str], plain: bool, offsets: bool = True
 ) -> Sequence[Encoded | None]:
     if not texts:
         return []
     # Not through the tokenizer's own call, which makes lists of offsets that nobody asks for.
-    backend: Tokenizer = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = plain
@@ -176,9 +175,7 @@ def _alone(
     return [Encoded(one.ids, one.offsets) for one in made]
 
 
-def _inside(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], plain: bool
-) -> Sequence[Encoded | None]:
+def _inside(backend: Tokenizer, texts: Sequence[str], plain: bool) -> Sequence[Encoded | None]:
     """Tokens of texts that stand inside a longer one, without the space in front of a text.
 
     Each is tokenised behind an anchor, whose tokens are then taken away; None where no anchor
@@ -186,9 +183,9 @@ def _inside(
     """
     result: list[Encoded | None] = [None] * len(texts)
     for anchor in _ANCHORS:
-        (own,) = _alone(tokenizer, [anchor], plain)
+        (own,) = _alone(backend, [anchor], plain)
         open = [i for i, encoded in enumerate(result) if encoded is None]
-        found = _alone(tokenizer, [anchor + texts[i] for i in open], plain)
+        found = _alone(backend, [anchor + texts[i] for i in open], plain)
         for i, both in zip(open, found, strict=True):
             if own and both and own.ids and _stands_apart(own, both, len(anchor)):
                 n = len(own.ids)
@@ -202,6 +199,6 @@ def _stands_apart(own: Encoded, both: Encoded, length: int) -> bool:
     return both.ids[:n] == own.ids and all(start >= length for start, _ in both.offsets[n : n + 1])
 
 
-def _prefixes(tokenizer: PreTrainedTokenizerBase) -> bool:
-    alone, inside = (encode(tokenizer, _PROBES, False) for encode in (_alone, _inside))
+def _prefixes(backend: Tokenizer) -> bool:
+    alone, inside = (encode(backend, _PROBES, False) for encode in (_alone, _inside))
     return any(a and b and a.ids != b.ids for a, b in zip(alone, inside, strict=True))

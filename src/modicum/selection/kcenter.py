@@ -21,6 +21,7 @@ from modicum.selection.distances import (
     Work,
     threads,
 )
+from modicum.selection.memory import spare
 from modicum.selection.rows import Array, IntArray, as_vectors, as_wide_as
 
 _FRONT, _LARGEST_SHARE = 2048, 16  # the front is at most so many rows, or this part of the pool
@@ -75,13 +76,14 @@ def kcenter(
     return _farthest_first(known, begin, size.front, _Names(names_N, names_M))
 
 
-def needs(rows: int, width: int, *, memory: int | None = None) -> int:
+def needs(rows: int, width: int, *, beside: int = 0, memory: int | None = None) -> int:
     """The bytes that `kcenter` takes at most beside vectors of this shape and given rows.
 
     Within 1.3 times what it takes for 20,000 rows of 384 numbers and larger pools; small and thin
-    ones, which take little, may take half of it.
+    ones, which take little, may take half of it. `beside` bytes are held for it besides, of copies
+    of vectors, and are counted in.
     """
-    return _Sizes.within(rows, width, memory).bytes
+    return beside + _Sizes.within(rows, width, memory, beside).bytes
 
 
 class _Sizes(NamedTuple):
@@ -92,17 +94,14 @@ class _Sizes(NamedTuple):
     bytes: int
 
     @classmethod
-    def within(cls, rows: int, width: int, memory: int | None) -> _Sizes:
-        """The usual sizes, or what fits if that is less."""
+    def within(cls, rows: int, width: int, memory: int | None, beside: int = 0) -> _Sizes:
+        """The usual sizes, or what fits in memory beside so many bytes if that is less."""
         front = min(rows, max(_SMALLEST, min(_FRONT, rows // 8), rows // _LARGEST_SHARE))
         part = min(rows, max(_SMALLEST, min(_PART, rows // 4, _PART_NUMBERS // max(1, width))))
         found = cls._of(rows, width, front, part)
-        while memory is not None and found.bytes > memory:
+        while memory is not None and beside + found.bytes > memory:
             if front <= _SMALLEST and part <= _SMALLEST:
-                raise OptionError(
-                    f"memory={memory:,} bytes; k-center over {rows:,} rows of {width} numbers "
-                    f"needs {found.bytes:,} beside them"
-                )
+                spare("k-center", beside, found.bytes, memory, "use a view with fewer numbers")
             front = min(front, max(_SMALLEST, front // 2))
             part = min(part, max(_SMALLEST, part // 2))
             found = cls._of(rows, width, front, part)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from modicum.errors import OptionError
 
-_WRITTEN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(?:([KMGT])(i?B)?|B)?", re.IGNORECASE)
+_WRITTEN = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?(?:([KMGT])(i?B)?|B)?", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _FORMS = "write 4GiB, 512MB, 2G or plain bytes"
 _ORDER = 200  # bytes a row: a few sorted columns, and lists of Python's numbers
@@ -48,7 +48,7 @@ def shown(size: int) -> str:
     """Bytes for people: `640 B`, `3.5 KiB`, `12 MiB`."""
     power = min(4, int(math.log2(max(1, size))) // 10)
     amount = size / 1024**power
-    return f"{amount:.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+    return f"{amount:.4g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
 
 
 def spare(selector: str, fixed: int, least: int, memory: int | None, out: str) -> float:

@@ -122,7 +122,8 @@ def _best(
         at_P = filled_M[m_P] + np.arange(len(m_P)) - start_M[m_P]
         keys_MW[m_P, at_P] = _keys(product_MB[m_P, b_P], part[b_P])
         filled_M += np.diff(start_M)
-        if filled_M.max() + block > keys_MW.shape[1] and first + block < len(rows):
+        coming = min(block, len(rows) - first - block)
+        if coming > 0 and filled_M.max() + coming > keys_MW.shape[1]:
             keys_MW.partition(keys_MW.shape[1] - length, axis=1)
             keys_MW = np.flip(keys_MW, axis=1)
             keys_MW[:, length:] = -1

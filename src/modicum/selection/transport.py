@@ -83,7 +83,8 @@ def pairwise(
     that `_POINTS` points are drawn in all. `to_last`: only those to the last set, which grow with
     the number of sets and not with its square. `seeds` of the sets decide the draws, wherever in
     the list they stand. A row that is not finite is in no sample. Beside the vectors it takes as
-    much as `draws` problems of `limit` points a side at most, whatever the size of the sets.
+    much as `draws` problems of `limit` points a side at most, in float64, whatever the size of the
+    sets and however many.
     """
     if limit < 1 or draws < 2:
         raise OptionError(f"limit={limit}, draws={draws}; at least 1 point and 2 draws are needed")
@@ -94,7 +95,7 @@ def pairwise(
     support = min([limit, *(len(each.mass_N) for each in sets)])
     exact = all(len(each.mass_N) == support for each in sets)
     times = 1 if exact else max(draws, -(-_POINTS // support))
-    sets = [_made_unit(each, most=times * support) for each in sets]
+    most = times * support
     value_JJ, error_JJ = np.full((2, len(sets), len(sets)), np.nan)
     np.fill_diagonal(value_JJ, 0.0)
     np.fill_diagonal(error_JJ, 0.0)
@@ -103,7 +104,9 @@ def pairwise(
         if to_last and j < len(sets) - 1:
             continue
         chance = np.random.default_rng([told[i], told[j]])
-        solved = list(_solved(sets[i], sets[j], support, times, chance))
+        # Two sets at length 1 at a time: all of them would be as much again as the vectors.
+        one, other = _made_unit(sets[i], most), _made_unit(sets[j], most)
+        solved = list(_solved(one, other, support, times, chance))
         value_JJ[i, j] = value_JJ[j, i] = np.mean(solved)
         error = 0.0 if exact else float(np.std(solved, ddof=1) / np.sqrt(times))
         error_JJ[i, j] = error_JJ[j, i] = error
