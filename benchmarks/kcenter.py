@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
@@ -42,17 +43,14 @@ def main() -> None:
     results = []
     for name, vectors_ND in _pools(options):
         for k in options.picks:
-            if k <= len(vectors_ND):
-                results.append(compared(name, vectors_ND, k, options))
-                if not options.json:
-                    show(results[-1])
+            results.append(compared(name, vectors_ND, k, options))
+            if not options.json:
+                show(results[-1])
     if options.json:
         print(json.dumps(results, indent=1))
 
 
-def compared(
-    name: str, vectors_ND: np.ndarray, k: int, options: argparse.Namespace
-) -> dict[str, Any]:
+def compared(name: str, vectors_ND: Any, k: int, options: argparse.Namespace) -> dict[str, Any]:
     """Every way `repeats` times, in turns."""
     work, ways = Work(), _ways(len(vectors_ND), options)
     list(islice(kcenter(vectors_ND, first=0, work=work), k))
@@ -108,9 +106,8 @@ def modicum(vectors_ND: np.ndarray, k: int) -> list[int]:
 
 
 def brute_force(vectors_ND: np.ndarray, k: int) -> list[int]:
-    norm_N = np.einsum("nd,nd->n", vectors_ND, vectors_ND)
-    nearest_N, taken = np.full(len(vectors_ND), np.inf, dtype=np.float32), [0]
-    away_N = np.empty_like(nearest_N)
+    norm_N, taken = np.einsum("nd,nd->n", vectors_ND, vectors_ND), [0]
+    nearest_N, away_N = np.full_like(norm_N, np.inf), np.empty_like(norm_N)
     while len(taken) < k:
         pick = taken[-1]
         np.dot(vectors_ND, vectors_ND[pick], out=away_N)
@@ -156,35 +153,25 @@ def _fused_pass() -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
 
 
 def published(vectors_ND: np.ndarray, k: int) -> list[int]:
-    """All distances first; then a matrix of the rest against the picks, which gains a column."""
-    norm_N = np.einsum("nd,nd->n", vectors_ND, vectors_ND)
-    away_NN = vectors_ND @ vectors_ND.T
-    away_NN *= -2
-    away_NN += norm_N[:, None]
-    away_NN += norm_N
-    away_NN = np.sqrt(np.maximum(away_NN, 0))
-    open_N, taken = np.ones(len(vectors_ND), dtype=bool), [0]
-    open_N[0] = False
-    rest_MP = away_NN[open_N][:, ~open_N]
+    """All distances first; then those of the rest to the picks, in a matrix that gains a column."""
+    rows_ND = torch.from_numpy(vectors_ND)
+    norm_N1 = rows_ND.square().sum(dim=1, keepdim=True)
+    away_NN = norm_N1 + norm_N1.T - 2 * (rows_ND @ rows_ND.T)
+    away_NN = away_NN.clamp(min=0).sqrt()
+    taken, rest_M, to_picks_MP = [0], torch.arange(1, len(rows_ND)), away_NN[1:, :1]
     while len(taken) < k:
-        at = int(rest_MP.min(axis=1).argmax())
-        pick = int(np.flatnonzero(open_N)[at])
-        taken.append(pick)
-        open_N[pick] = False
-        rest_MP = np.delete(rest_MP, at, axis=0)
-        rest_MP = np.concatenate([rest_MP, away_NN[open_N, pick][:, None]], axis=1)
+        at = to_picks_MP.amin(dim=1).argmax()
+        taken.append(int(rest_M[at]))
+        left_M = torch.arange(len(rest_M)) != at
+        rest_M = rest_M[left_M]
+        to_picks_MP = torch.cat([to_picks_MP[left_M], away_NN[rest_M, taken[-1], None]], dim=1)
     return taken
 
 
-def _fpsample(vectors_ND: np.ndarray, k: int) -> list[int]:
-    return import_module("fpsample").fps_sampling(vectors_ND, k, start_idx=0).tolist()
-
-
-def _divsel(vectors_ND: np.ndarray, k: int) -> list[int]:
-    return list(import_module("divsel").gist_select(vectors_ND, k=k, metric="euclidean"))
-
-
-PEERS: dict[str, Way] = {"fpsample": _fpsample, "divsel": _divsel}
+PEERS: dict[str, Way] = {
+    "fpsample": lambda v, k: import_module("fpsample").fps_sampling(v, k, start_idx=0).tolist(),
+    "divsel": lambda v, k: list(import_module("divsel").gist_select(v, k=k, metric="euclidean")),
+}
 
 
 def judged(vectors_ND: np.ndarray, picks: list[int]) -> tuple[float, float]:
@@ -192,7 +179,7 @@ def judged(vectors_ND: np.ndarray, picks: list[int]) -> tuple[float, float]:
     when_N = np.zeros(len(vectors_ND), dtype=int)
     when_N[picks] = np.arange(len(picks))
     centre_KD = vectors_ND[picks].astype(np.float64)
-    norm_K = np.einsum("kd,kd->k", centre_KD, centre_KD)
+    norm_K = np.square(centre_KD).sum(axis=1)
     best_K, own_K = np.zeros(len(picks)), np.zeros(len(picks))
     for start in range(0, len(vectors_ND), 1024):
         wide_BD = vectors_ND[start : start + 1024].astype(np.float64)
@@ -200,8 +187,7 @@ def judged(vectors_ND: np.ndarray, picks: list[int]) -> tuple[float, float]:
         away_BK -= 2 * (wide_BD @ centre_KD.T)
         nearest_BK = np.minimum.accumulate(np.maximum(away_BK, 0, out=away_BK), axis=1)
         best_K = np.maximum(best_K, nearest_BK.max(axis=0))
-        at_B = when_N[start : start + 1024]
-        later = np.flatnonzero(at_B)
+        later = np.flatnonzero(at_B := when_N[start : start + 1024])
         own_K[at_B[later]] = nearest_BK[later, at_B[later] - 1]
     missed_K = 1 - np.sqrt(own_K[1:] / np.maximum(best_K[:-1], 1e-300))
     return float(np.sqrt(best_K[-1])), float(missed_K.max(initial=0))
@@ -221,11 +207,10 @@ def _pools(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
     for path in options.vectors:
         yield Path(path).stem, np.load(path)[: options.rows].astype(np.float32, order="C")
     if not options.vectors:
-        rng, rows = np.random.default_rng(0), options.rows or 20_000
-        centres_CD = rng.standard_normal((2000, options.width), dtype=np.float32)
-        made_ND = 0.5 * rng.standard_normal((rows, options.width), dtype=np.float32)
-        made_ND += centres_CD[rng.integers(2000, size=rows)]
-        yield "clusters", made_ND
+        rng, rows, width = np.random.default_rng(0), options.rows or 20_000, options.width
+        centres_CD = rng.standard_normal((2000, width), dtype=np.float32)
+        noise_ND = 0.5 * rng.standard_normal((rows, width), dtype=np.float32)
+        yield "clusters", centres_CD[rng.integers(2000, size=rows)] + noise_ND
 
 
 def show(result: dict[str, Any]) -> None:

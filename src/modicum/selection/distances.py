@@ -65,6 +65,10 @@ class Scaled(NamedTuple):
 
     def single(self, rows_B: IntArray) -> SingleArray:
         single_BD = np.empty((len(rows_B), self.vectors_ND.shape[1]), dtype=np.float32)
+        if self.vectors_ND.dtype == np.float32 and not self.exponent:
+            self.vectors_ND.take(rows_B, axis=0, out=single_BD, mode="clip")  # raise would copy
+            single_BD -= self.mean_D
+            return single_BD
         for part in few_rows(*single_BD.shape):
             found = self.vectors_ND.take(rows_B[part], axis=0)
             if self.exponent:
