@@ -495,7 +495,7 @@ def test_what_seems_to_add_up_but_would_replace_is_refused_twice(run: Run, twice
 def test_too_little_memory_is_refused_in_one_line_before_anything_is_measured(select: Run):
     ran = select("-m", "kmeans", "-k", 2, "--memory", "10kB", "-o", "out")
     assert ran.status == 2
-    assert "kmeans needs" in ran.err and "may take 9.77 KiB" in ran.err
+    assert "kmeans needs" in ran.err and "may take 9.766 KiB" in ran.err
     assert not list(Path("out").glob("*"))
     assert select("-m", "k-center", "-k", 2, "--memory", "much").status == 2
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 WORTH_IT = {"cpu": 5e13, "cuda": 1e16}
 
 
+_LIMIT = "FailOnRecompileLimitHit"  # which torch 2.5 does not know
+
+
 def operations(network: PreTrainedModel, tokens: int) -> float:
     """Of a forward pass of so many tokens through the layers: two a weight a token."""
     embedded: Any = network.get_input_embeddings()
@@ -45,7 +48,7 @@ def _compile(network: PreTrainedModel) -> tuple[torch.nn.Module | None, str]:
     """
     import torch
     from accelerate.utils import compile_regions
-    from torch._dynamo import config
+    from torch._dynamo import config, exc
 
     # Tokens spread over the vocabulary: a row of unused ones is so far from anything learned that
     # a rounding changes it beyond recognition.
@@ -59,7 +62,13 @@ def _compile(network: PreTrainedModel) -> tuple[torch.nn.Module | None, str]:
         # Otherwise layers of many models in one process run uncompiled, and nothing says so.
         with config.patch(fail_on_recompile_limit_hit=True):
             found = forward_hidden(network, batch, [-1], body)[-1].float()
-    except (RuntimeError, OSError, TypeError, AttributeError) as error:
+    except (
+        RuntimeError,
+        OSError,
+        TypeError,
+        AttributeError,
+        getattr(exc, _LIMIT, OSError),
+    ) as error:
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         return None, f"layers not compiled: {said}"
     own = forward_hidden(network, batch, [-1])[-1].float()
