@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from modicum.forward import Batch, forward_hidden, rounding
+from modicum.models import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -13,10 +14,8 @@ if TYPE_CHECKING:
 
 # Floating-point operations. Compiling takes some 10 to 30 s whatever the model's size, for all its
 # layers are alike, and saves about a quarter of the time: of a minute and a half of work for a
-# small model on two cores. For a GPU, where it was not measured, that is scaled by its speed.
+# small model on two cores. For a GPU it was not measured: that is a guess from its speed.
 WORTH_IT = {"cpu": 5e13, "cuda": 1e16}
-
-
 _LIMIT = "FailOnRecompileLimitHit"  # which torch 2.5 does not know
 
 
@@ -69,8 +68,7 @@ def _compile(network: PreTrainedModel) -> tuple[torch.nn.Module | None, str]:
         AttributeError,
         getattr(exc, _LIMIT, OSError),
     ) as error:
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        return None, f"layers not compiled: {said}"
+        return None, f"layers not compiled: {first_line(error)}"
     own = forward_hidden(network, batch, [-1])[-1].float()
     gap = float((own - found).norm() / own.norm())
     if not gap < rounding(network):

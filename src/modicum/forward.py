@@ -119,12 +119,12 @@ def forward_hidden(
 ) -> dict[int, torch.Tensor]:
     """Hidden states (B, T, D) of these layers: 0 the embeddings, -1 the last, after its norm.
 
-    `body` stands for the network's own layers where only the last is asked for.
+    `body` stands for the network's own layers. A compiled one gives the last states only.
     """
     import torch
 
     every = layers != [-1]
-    through = network.base_model if body is None or every else body
+    through = network.base_model if body is None else body
     with torch.inference_mode():
         # The sum that layers add to starts, and so stays, in float32; only their products are
         # bfloat16. With a bfloat16 sum a row's loss moves twice as far with the batch it is in.

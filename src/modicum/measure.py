@@ -183,9 +183,10 @@ def _fill(
 ) -> None:
     """Measure the missing rows, one batch after the other."""
     network, ledger = run.network, run.ledger
-    batches = plan_batches(rendered.lengths_N[rows_M], run.batch_tokens)
-    shared = [rendered.lengths_N[rows_M[batch_B]] for batch_B in batches if len(batch_B) > 1]
-    body = run.body(sum(int(lengths_B.sum()) for lengths_B in shared), _layers(blocks))
+    lengths_M = rendered.lengths_N[rows_M]
+    batches = plan_batches(lengths_M, run.batch_tokens)
+    together = sum(int(lengths_M[batch_B].sum()) for batch_B in batches if len(batch_B) > 1)
+    body = run.body(together, _layers(blocks))
     pending: list[tuple[list[bytes], dict[Want, np.ndarray]]] = []
     flushed = time.monotonic()
     what = "answers alone" if _ALONE in blocks else "rows"

@@ -85,8 +85,7 @@ def run_select(
 
     if dry:
         question = asked()
-        limited = {**question.predict(), "memory_limit_bytes": question.context.memory}
-        return plan(limited, pool)
+        return plan({**question.predict(), "memory_limit_bytes": question.context.memory}, pool)
     return once(out, command, f"{stem(pool)}-{method}-{budget}-s{seed}", work)
 
 
