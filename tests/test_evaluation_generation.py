@@ -30,6 +30,7 @@ from modicum.meter import Meter
 from modicum.models import Model, find_model
 from modicum.pool import Pool, RawRow, Turn
 from modicum.render import ANSWER, Rendered, render
+from small_networks import SMALL
 
 
 def slowly(rendered: Rendered, row: int, model: Model, most: int) -> list[int]:
@@ -50,23 +51,13 @@ def slowly(rendered: Rendered, row: int, model: Model, most: int) -> list[int]:
     return written[start:]
 
 
-SMALL = {
-    "vocab_size": 99,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-}
+PADDED = {**SMALL, "pad_token_id": 0}
 # And whether they take a cache of one size; what the others need, transformers knows.
 KINDS: dict[str, tuple[Any, bool]] = {
-    "mistral, of a window of 8": (MistralConfig(**SMALL, sliding_window=8), True),
+    "mistral, of a window of 8": (MistralConfig(**PADDED, sliding_window=8), True),
     "gemma 3, of windows of 8": (
         Gemma3TextConfig(
-            **SMALL,
+            **PADDED,
             head_dim=16,
             sliding_window=8,
             layer_types=["sliding_attention", "full_attention"],
@@ -74,7 +65,7 @@ KINDS: dict[str, tuple[Any, bool]] = {
         True,
     ),
     "lfm2, with convolutions": (
-        Lfm2Config(**SMALL, layer_types=["conv", "full_attention"]),
+        Lfm2Config(**PADDED, layer_types=["conv", "full_attention"]),
         True,
     ),
     "mamba, without attention": (

@@ -27,19 +27,10 @@ from modicum.evaluation import prompts
 from modicum.evaluation.options import option_losses
 from modicum.ledger import Ledger
 from modicum.models import Model
+from small_networks import SMALL
 
 SCRIPTS = Path(__file__).parent.parent / "benchmarks"
 CHANCE = np.random.default_rng(0)
-SMALL = {
-    "vocab_size": 99,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.3,
-}
 KINDS: dict[str, tuple[Any, bool]] = {  # and whether its options share a prompt's pass
     "llama": (LlamaConfig(**SMALL), True),
     "mistral, of a window of 8": (MistralConfig(**SMALL, sliding_window=8), True),

@@ -10,6 +10,7 @@ import numpy as np
 
 from modicum.batches import plan_batches
 from modicum.errors import InputError, OptionError
+from modicum.evaluation.prompts import padded
 from modicum.forward import make_ready
 from modicum.head import in_bfloat16
 from modicum.ledger import Ledger
@@ -129,15 +130,10 @@ def _written(
     """
     import torch
 
-    longest = max(len(prompt_T) for prompt_T in prompts)
-    ids_BT = torch.zeros(len(prompts), longest, dtype=torch.int64)
-    mask_BT = torch.zeros_like(ids_BT)
-    for b, prompt_T in enumerate(prompts):
-        ids_BT[b, longest - len(prompt_T) :] = torch.as_tensor(prompt_T.astype(np.int64))
-        mask_BT[b, longest - len(prompt_T) :] = 1
+    ids_BT, mask_BT = padded(prompts, network.device)
+    longest = ids_BT.shape[1]
     cache, leg, at_B = _room(network, longest + limit), _LEG, np.arange(len(prompts))
     written = [np.zeros(0, dtype=np.int64)] * len(prompts)
-    ids_BT, mask_BT = ids_BT.to(network.device), mask_BT.to(network.device)
     while True:
         more = limit - (ids_BT.shape[1] - longest)
         leg = more if cache is None else min(leg, more)

@@ -39,17 +39,26 @@ class Prompts(NamedTuple):
         return _onward(self.network, ids_PT, cache, self.lengths_B[rows_P], self.width)
 
 
-def read(network: Any, prompts: Sequence[np.ndarray]) -> Prompts:
-    """One pass over all of them. The model must be one that `keeps` says yes of."""
+def padded(
+    prompts: Sequence[np.ndarray], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask (B, T), padded on the left: all prompts end at the same place."""
     import torch
 
-    lengths = [len(prompt_T) for prompt_T in prompts]
-    width, device = max(lengths), network.device
+    width = max(map(len, prompts))
     ids_BT = torch.zeros(len(prompts), width, dtype=torch.int64)
+    mask_BT = torch.zeros_like(ids_BT)
     for b, prompt_T in enumerate(prompts):
         ids_BT[b, width - len(prompt_T) :] = torch.as_tensor(prompt_T.astype(np.int64))
-    cache, lengths_B = _cache(network), torch.tensor(lengths, device=device)
-    hidden_BTD = _onward(network, ids_BT.to(device), cache, lengths_B, width)
+        mask_BT[b, width - len(prompt_T) :] = 1
+    return ids_BT.to(device), mask_BT.to(device)
+
+
+def read(network: Any, prompts: Sequence[np.ndarray]) -> Prompts:
+    """One pass over all of them. The model must be one that `keeps` says yes of."""
+    ids_BT, mask_BT = padded(prompts, network.device)
+    cache, lengths_B, width = _cache(network), mask_BT.sum(1), ids_BT.shape[1]
+    hidden_BTD = _onward(network, ids_BT, cache, lengths_B, width)
     return Prompts(network, cache, hidden_BTD[:, -1], lengths_B, width)
 
 
