@@ -62,13 +62,9 @@ class Way:
 
 def main() -> None:
     options = _options()
-    pool = Pool.read(options.pool)
     model = find_model(options.model)
+    rows = spread(options.pool, options.rows, model, model.window)
     plain = find_model(options.model, precision="float32")
-    # Spread over the pool, so that a pool sorted by source is not judged by its first source.
-    chosen = np.unique(np.linspace(0, len(pool) - 1, options.rows).astype(int))
-    rows = Meter(model).rendered(pool).take(chosen)
-    rows = rows.take(np.flatnonzero((rows.lengths_N > 0) & (rows.lengths_N <= model.window)))
     careful = find_model(options.model, precision=options.careful)
     compiled.WORTH_IT = {} if options.eager else {"cpu": 0.0, "cuda": 0.0}
     network, light = plain.network, careful.network
@@ -93,6 +89,17 @@ def main() -> None:
         print(json.dumps(result, indent=1))
     else:
         show(result)
+
+
+def spread(path: str, count: int, model: Model, longest: int) -> Rendered:
+    """Rows of a pool that have tokens, and at most `longest`.
+
+    Spread over the pool: one that is sorted by source is not judged by its first source.
+    """
+    pool = Pool.read(path)
+    chosen = np.unique(np.linspace(0, len(pool) - 1, count).astype(int))
+    rows = Meter(model).rendered(pool).take(chosen)
+    return rows.take(np.flatnonzero((rows.lengths_N > 0) & (rows.lengths_N <= longest)))
 
 
 def public_way(network: PreTrainedModel, rows: Rendered, start: int) -> np.ndarray:

@@ -26,11 +26,10 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from scoring import EXAMPLE, matmul_limit
+from scoring import EXAMPLE, matmul_limit, spread
 
-from modicum import Pool, find_model
+from modicum import find_model
 from modicum.compiled import operations
-from modicum.meter import Meter
 from modicum.models import Model, quiet
 from modicum.render import Rendered
 from modicum.training import Recipe, tune
@@ -44,10 +43,8 @@ def main() -> None:
     options = _options()
     if options.steps < SETTLING + 2:
         raise SystemExit(f"--steps {options.steps}: the first {SETTLING} are not timed; give more")
-    pool, model = Pool.read(options.pool), find_model(options.model)
-    chosen = np.unique(np.linspace(0, len(pool) - 1, options.rows).astype(int))
-    rows = Meter(model).rendered(pool).take(chosen)
-    rows = rows.take(np.flatnonzero((rows.lengths_N > 0) & (rows.lengths_N <= PACK)))
+    model = find_model(options.model)
+    rows = spread(options.pool, options.rows, model, PACK)
     batch = max(1, round(PACK / float(rows.lengths_N.mean())))
     ways = {"trl": [], "modicum": []}  # type: dict[str, list[tuple[float, float]]]
     limits = []
