@@ -17,21 +17,25 @@ from modicum.cli.options import (
     MaxTokens,
     Memory,
     ModelName,
+    NewTokens,
     Out,
     Paths,
     Precision,
     Seed,
+    Seeds,
     Settings,
     SkipBad,
     Target,
     TooLong,
     Train,
     Trust,
+    held_out_of,
     memory_of,
     model_of,
     one_of,
     pairs,
     print_json,
+    reading_of,
     show_done,
 )
 from modicum.errors import OptionError
@@ -53,7 +57,6 @@ Measures = Annotated[
         "--measure", help="loss, choice, exact, rouge, judge, lm-eval:TASK; commas between."
     ),
 ]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="So many, from --seed on.")]
 Full = Annotated[bool, typer.Option("--full/--no-full", help="Tune on the whole pool as well.")]
 FullSeeds = Annotated[
     int | None,
@@ -65,9 +68,6 @@ JudgeUrl = Annotated[
 ]
 JudgeModel = Annotated[
     str | None, typer.Option("--judge-model", help="What the endpoint calls its model.")
-]
-NewTokens = Annotated[
-    int, typer.Option("--max-new-tokens", min=1, help="The longest answer that is written.")
 ]
 KeepModels = Annotated[str, typer.Option("--keep-models", help="none or all of the tuned models.")]
 ChooseOnce = Annotated[
@@ -111,7 +111,6 @@ def compare_command(
     """Tune on what each method picks, and say which beats chance on held-out rows."""
     from modicum.comparing import Rules
     from modicum.jobs.compare import Wanted, measures_of, run_compare
-    from modicum.jobs.reading import Reading
     from modicum.show_evidence import compared, told
     from modicum.training.options import Recipe
 
@@ -130,11 +129,10 @@ def compare_command(
         too_long=one_of("--too-long", too_long, TOO_LONG),
         memory=memory_of(memory),
     )
-    named = pairs("--eval-fields", eval_fields)
-    held_out = Reading(tuple(evaluation), None, named, skip_bad, option="--eval-fields")
+    held_out = held_out_of(evaluation, eval_fields, skip_bad)
     given = pairs("--set", settings)
     wanted = Wanted(method, _words(budget), held_out, target or [], given, rules, max_tokens)
-    reading = Reading(tuple(pool), format, pairs("--fields", fields), skip_bad)
+    reading = reading_of(pool, format, fields, skip_bad)
     found = model_of(model, precision, trust_remote_code)
     done = run_compare(reading, out, wanted, found, _say, dry_run)
     if isinstance(done, dict) or not as_json:

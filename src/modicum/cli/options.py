@@ -11,9 +11,10 @@ import typer
 from modicum.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from modicum.jobs.folders import Done
+    from modicum.jobs.reading import Reading
     from modicum.models import Model
     from modicum.tags import Tagger
 
@@ -56,6 +57,7 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="An option of the method.", metavar="KEY=VALUE"),
 ]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="So many, from --seed on.")]
 Seed = Annotated[int, typer.Option("--seed", help="Decides everything that is drawn.")]
 Out = Annotated[
     Path | None, typer.Option("-o", "--out", help="Folder of the result; else one below runs/.")
@@ -77,6 +79,9 @@ Train = Annotated[
     typer.Option(
         "--train", help="An option of TRL's trainer, or a file of them.", metavar="KEY=VALUE|YAML"
     ),
+]
+NewTokens = Annotated[
+    int, typer.Option("--max-new-tokens", min=1, help="The longest answer that is written.")
 ]
 PerTask = Annotated[
     bool, typer.Option("--per-task", help="The budget is of each old task on average, not of all.")
@@ -106,6 +111,21 @@ def model_of(name: str | None, precision: str = "auto", trust_remote_code: bool 
 
     chosen = one_of("--precision", precision, PRECISIONS)
     return find_model(name, precision=chosen, trust_remote_code=trust_remote_code)
+
+
+def reading_of(
+    paths: Sequence[str], format: str | None, fields: list[str] | None, skip_bad: bool = False
+) -> Reading:
+    from modicum.jobs.reading import Reading
+
+    return Reading(tuple(paths), format, pairs("--fields", fields), skip_bad)
+
+
+def held_out_of(paths: Sequence[str] | None, fields: list[str] | None, skip_bad: bool) -> Reading:
+    from modicum.jobs.reading import Reading
+
+    named = pairs("--eval-fields", fields)
+    return Reading(tuple(paths or ()), None, named, skip_bad, option="--eval-fields")
 
 
 def tagger_of(url: str | None, name: str | None) -> Tagger | None:

@@ -27,55 +27,70 @@ from modicum.cli.options import (
     TooLong,
     Train,
     Trust,
+    held_out_of,
     memory_of,
     model_of,
     one_of,
     pairs,
     print_json,
+    reading_of,
     show_done,
 )
+
+Method = Annotated[str, typer.Option("-m", "--method", help="See `modicum methods`.")]
+Budget = Annotated[
+    str, typer.Option("-k", "--budget", help="500, 5%, 200ktok; or auto, with --eval.")
+]
+HeldOut = Annotated[
+    list[str] | None, typer.Option("--eval", help="For -k auto: held-out rows; may be repeated.")
+]
+Measure = Annotated[
+    str | None, typer.Option("--measure", help="For -k auto: loss, choice, exact or rouge.")
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option("--epsilon", help="For -k auto: share of the gain that may be missing; 0.05."),
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, help="For -k auto: so many, from --seed on; 2."),
+]
+Chosen = Annotated[
+    list[str] | None, typer.Option("--chosen", help="Rows already taken; may be repeated.")
+]
+Decontaminate = Annotated[
+    list[str] | None, typer.Option("--decontaminate", help="Evaluation rows; may be repeated.")
+]
+Export = Annotated[
+    list[str] | None,
+    typer.Option("--export", help="Ready for axolotl, llama-factory or trl; may be repeated."),
+]
+Scores = Annotated[
+    list[str],
+    typer.Option("--with", help="length, loss, ifd, entropy, …; commas between, or repeated."),
+]
 
 
 def select_command(
     pool: Paths,
-    method: Annotated[str, typer.Option("-m", "--method", help="See `modicum methods`.")],
-    budget: Annotated[
-        str, typer.Option("-k", "--budget", help="500, 5%, 200ktok; or auto, with --eval.")
-    ],
-    evaluation: Annotated[
-        list[str] | None,
-        typer.Option("--eval", help="For -k auto: held-out rows; may be repeated."),
-    ] = None,
+    method: Method,
+    budget: Budget,
+    evaluation: HeldOut = None,
     eval_fields: EvalFields = None,
-    measure: Annotated[
-        str | None, typer.Option("--measure", help="For -k auto: loss, choice, exact or rouge.")
-    ] = None,
-    epsilon: Annotated[
-        float | None,
-        typer.Option("--epsilon", help="For -k auto: share of the gain that may be missing; 0.05."),
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, help="For -k auto: so many, from --seed on; 2.")
-    ] = None,
+    measure: Measure = None,
+    epsilon: Epsilon = None,
+    seeds: Seeds = None,
     model: ModelName = None,
     target: Target = None,
-    chosen: Annotated[
-        list[str] | None, typer.Option("--chosen", help="Rows already taken; may be repeated.")
-    ] = None,
-    decontaminate: Annotated[
-        list[str] | None,
-        typer.Option("--decontaminate", help="Evaluation rows; may be repeated."),
-    ] = None,
+    chosen: Chosen = None,
+    decontaminate: Decontaminate = None,
     settings: Settings = None,
     train: Train = None,
     seed: Seed = 0,
     out: Out = None,
     dry_run: DryRun = False,
     memory: Memory = None,
-    export: Annotated[
-        list[str] | None,
-        typer.Option("--export", help="Ready for axolotl, llama-factory or trl; may be repeated."),
-    ] = None,
+    export: Export = None,
     too_long: TooLong = "drop",
     max_tokens: MaxTokens = None,
     precision: Precision = "auto",
@@ -86,18 +101,15 @@ def select_command(
     as_json: Json = False,
 ) -> None:
     """Pick rows of a pool by a method, within a budget."""
-    from modicum.jobs.reading import Reading
     from modicum.jobs.select import Auto, exported, run_select, wanted_of
     from modicum.show_selection import selection
     from modicum.training.options import Recipe
 
     trainers = wanted_of(export or [])
     asked = {"measure": measure, "epsilon": epsilon, "seeds": seeds}
-    named = pairs("--eval-fields", eval_fields)
-    held_out = Reading(tuple(evaluation or ()), None, named, skip_bad, option="--eval-fields")
-    auto = Auto.of(budget, held_out, asked)
+    auto = Auto.of(budget, held_out_of(evaluation, eval_fields, skip_bad), asked)
     done = run_select(
-        Reading(tuple(pool), format, pairs("--fields", fields), skip_bad),
+        reading_of(pool, format, fields, skip_bad),
         out,
         method=method,
         budget=budget,
@@ -126,10 +138,7 @@ def select_command(
 
 def score_command(
     pool: Paths,
-    scores: Annotated[
-        list[str],
-        typer.Option("--with", help="length, loss, ifd, entropy, …; commas between, or repeated."),
-    ],
+    scores: Scores,
     model: ModelName = None,
     out: Out = None,
     too_long: TooLong = "drop",
@@ -143,11 +152,10 @@ def score_command(
 ) -> None:
     """Measure every row, and write rows.parquet."""
     from modicum import show
-    from modicum.jobs.reading import Reading
     from modicum.jobs.score import run_score
 
     done = run_score(
-        Reading(tuple(pool), format, pairs("--fields", fields), skip_bad),
+        reading_of(pool, format, fields, skip_bad),
         out,
         scores=tuple(name.strip() for name in ",".join(scores).split(",") if name.strip()),
         model=model_of(model, precision, trust_remote_code),
@@ -176,13 +184,12 @@ def train_command(
 ) -> None:
     """Tune a model on rows, on the tokens that are scored."""
     from modicum import show
-    from modicum.jobs.reading import Reading
     from modicum.jobs.train import run_train
     from modicum.training.options import Recipe
     from modicum.training.together import Processes
 
     done = run_train(
-        Reading(tuple(files), format, pairs("--fields", fields), skip_bad),
+        reading_of(files, format, fields, skip_bad),
         out,
         recipe=Recipe.parse(train or [], lora=lora),
         seed=seed,
@@ -206,11 +213,8 @@ def check_command(
     """Say what is in a pool: formats, tokens, duplicates, bad rows."""
     from modicum import show
     from modicum.jobs.check import run_check
-    from modicum.jobs.reading import Reading
 
-    report = run_check(
-        Reading(tuple(pool), format, pairs("--fields", fields)), model_of(model), max_tokens
-    )
+    report = run_check(reading_of(pool, format, fields), model_of(model), max_tokens)
     print_json(report.to_json()) if as_json else show.report(report)
     raise typer.Exit(0 if report.ok else 1)
 

@@ -15,10 +15,12 @@ from modicum.cli.options import (
     Json,
     MaxTokens,
     ModelName,
+    NewTokens,
     Out,
     PerTask,
     Precision,
     Seed,
+    Seeds,
     Settings,
     SkipBad,
     TaggerModel,
@@ -30,19 +32,50 @@ from modicum.cli.options import (
     one_of,
     pairs,
     print_json,
+    reading_of,
     show_done,
     tagger_of,
 )
 
+Old = Annotated[
+    list[str], typer.Option("--old", help="Rows of old tasks, a file each; may be repeated.")
+]
+New = Annotated[list[str], typer.Option("--new", help="The next task's rows.")]
+Method = Annotated[str, typer.Option("-m", "--method", help="inscl, random, balanced, …")]
+Budget = Annotated[str, typer.Option("-k", "--budget", help="500, 5% or 200ktok of old rows.")]
+Mixed = Annotated[Path, typer.Option("-o", "--out", help="The mixed file.")]
+Tasks = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DIR|FILE...",
+        help="A file for each task, or one file whose rows have a task.",
+        show_default=False,
+    ),
+]
+Methods = Annotated[
+    str, typer.Option("-m", "--method", help="inscl,random,none; or inscl(which=random),…")
+]
+Orders = Annotated[
+    str, typer.Option("--order", help="given, random, easy-hard, hard-easy; commas between.")
+]
+HeldOut = Annotated[
+    list[str] | None,
+    typer.Option("--eval", help="Held-out rows of the same tasks; may be repeated."),
+]
+HoldOut = Annotated[
+    str | None,
+    typer.Option("--holdout", help="Without --eval: of each task, rows or a share (20%)."),
+]
+Generate = Annotated[bool, typer.Option(help="Let the model answer, for exact match and ROUGE-L.")]
+KeepModels = Annotated[str, typer.Option("--keep-models", help="none, last (of each arm) or all.")]
+
 
 def replay_command(
-    old: Annotated[
-        list[str], typer.Option("--old", help="Rows of old tasks, a file each; may be repeated.")
-    ],
-    new: Annotated[list[str], typer.Option("--new", help="The next task's rows.")],
-    method: Annotated[str, typer.Option("-m", "--method", help="inscl, random, balanced, …")],
-    budget: Annotated[str, typer.Option("-k", "--budget", help="500, 5% or 200ktok of old rows.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The mixed file.")],
+    old: Old,
+    new: New,
+    method: Method,
+    budget: Budget,
+    out: Mixed,
     per_task: PerTask = False,
     tagger: TaggerUrl = None,
     tagger_model: TaggerModel = None,
@@ -59,12 +92,11 @@ def replay_command(
     as_json: Json = False,
 ) -> None:
     """Mix rows of old tasks into the next one, so that a model does not forget them."""
-    from modicum.jobs.reading import Reading
     from modicum.jobs.replay import run_replay
     from modicum.show_tasks import mixed
 
     done = run_replay(
-        Reading(tuple(old), format, pairs("--fields", fields), skip_bad),
+        reading_of(old, format, fields, skip_bad),
         new,
         out,
         method=method,
@@ -81,39 +113,16 @@ def replay_command(
 
 
 def stream_command(
-    tasks: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="DIR|FILE...",
-            help="A file for each task, or one file whose rows have a task.",
-            show_default=False,
-        ),
-    ],
-    method: Annotated[
-        str, typer.Option("-m", "--method", help="inscl,random,none; or inscl(which=random),…")
-    ],
-    budget: Annotated[str, typer.Option("-k", "--budget", help="500, 5% or 200ktok of old rows.")],
-    order: Annotated[
-        str, typer.Option("--order", help="given, random, easy-hard, hard-easy; commas between.")
-    ] = "given",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many, from --seed on.")] = 1,
-    evaluation: Annotated[
-        list[str] | None,
-        typer.Option("--eval", help="Held-out rows of the same tasks; may be repeated."),
-    ] = None,
-    holdout: Annotated[
-        str | None,
-        typer.Option("--holdout", help="Without --eval: of each task, rows or a share (20%)."),
-    ] = None,
-    generate: Annotated[
-        bool, typer.Option(help="Let the model answer, for exact match and ROUGE-L.")
-    ] = True,
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=1, help="The longest answer.")
-    ] = 64,
-    keep_models: Annotated[
-        str, typer.Option("--keep-models", help="none, last (of each arm) or all.")
-    ] = "none",
+    tasks: Tasks,
+    method: Methods,
+    budget: Budget,
+    order: Orders = "given",
+    seeds: Seeds = 1,
+    evaluation: HeldOut = None,
+    holdout: HoldOut = None,
+    generate: Generate = True,
+    max_new_tokens: NewTokens = 64,
+    keep_models: KeepModels = "none",
     per_task: PerTask = False,
     tagger: TaggerUrl = None,
     tagger_model: TaggerModel = None,
@@ -133,7 +142,6 @@ def stream_command(
     as_json: Json = False,
 ) -> None:
     """Tune on one task after another with replay, and say what was forgotten."""
-    from modicum.jobs.reading import Reading
     from modicum.jobs.stream import Wanted, run_stream
     from modicum.show_tasks import streamed, told
     from modicum.stream.orders import ORDERS
@@ -156,7 +164,7 @@ def stream_command(
         too_long=one_of("--too-long", too_long, TOO_LONG),
         max_tokens=max_tokens,
     )
-    reading = Reading(tuple(tasks), format, pairs("--fields", fields), skip_bad)
+    reading = reading_of(tasks, format, fields, skip_bad)
     found = model_of(model, precision, trust_remote_code)
     done = run_stream(reading, out, wanted, found, dry_run)
     if isinstance(done, dict) or not as_json:
