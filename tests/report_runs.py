@@ -103,7 +103,7 @@ def _view(folder: Path, rows: int, at_K: np.ndarray, draw: np.random.Generator) 
         "x": pa.array(xy_N2[:, 0], mask=np.isnan(xy_N2[:, 0])),
         "y": pa.array(xy_N2[:, 1], mask=np.isnan(xy_N2[:, 1])),
         "nearest": near_N,
-        "distance": distance_N,
+        "distance": pa.array(distance_N, mask=np.isnan(xy_N2[:, 0])),
     }
     pq.write_table(pa.table(columns), folder / "map.parquet")
     sizes = [1, 2, 4, 8, len(at_K)]

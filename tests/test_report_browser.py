@@ -271,3 +271,22 @@ def test_a_pick_is_shown_on_the_map(opened: Opened, reports: dict[str, Path]) ->
     page.get_by_role("button", name="row 40: show on the map").click()
     page.locator(".told").get_by_text("Question 40?").wait_for()
     assert page.evaluate("document.activeElement.tagName") == "CANVAS"
+
+
+def test_of_a_large_pool_a_point_is_the_row_it_says(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modicum.report.points._POINTS", 40)
+    monkeypatch.setattr("modicum.report.listed.MOST_OTHERS", 5)
+    monkeypatch.setattr("modicum.report.selection.MOST_OTHERS", 5)
+    page = opened.open(write_report(selection_run(tmp_path / "run")))
+    page.locator("canvas").focus()
+    page.keyboard.press("n")
+    page.locator(".told").get_by_text("Question 55?").wait_for()
+    page.keyboard.press("n")
+    page.locator(".told").get_by_text("Question 50?").wait_for()
+    others = page.locator("#others tbody tr")
+    assert others.count() == 5
+    row = others.first.locator("button.go [data-value]").get_attribute("data-value")
+    others.first.locator("button.go").click()
+    page.locator(".told").get_by_text(f"Question {row}?").wait_for()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -266,6 +267,34 @@ def test_a_page_of_fifty_two_thousand_rows_is_below_two_megabytes(
     assert len(block(page, "picks")["rows"]) == 2000
     assert len(block(page, "others")["rows"]) == 500
     assert len(block(page, "points")["picks"]) == 2600
+
+
+def test_of_a_large_pool_the_picks_and_some_others_are_drawn(tmp_path: Path) -> None:
+    folder = selection_run(tmp_path / "run", 150_000, 50_000, texts=("\u202e" * 300, "short"))
+    page = page_of(folder)
+    assert len(page.encode("utf-8")) < 2_000_000
+    points = block(page, "points")
+    kind = f"<u{points['rows']['bytes']}"
+    drawn = np.frombuffer(base64.b64decode(points["rows"]["data"]), kind)
+    assert points["drawn"] == len(drawn) == 60_000
+    assert (np.diff(drawn.astype(int)) > 0).all()
+    taken = drawn[points["picks"]].tolist()
+    order = pq.read_table(folder / "rows.parquet", columns=["order"])["order"].to_pylist()
+    assert [order[row] for row in taken] == list(range(20_000))
+    assert not any((order[row] or 0) >= 20_000 for row in drawn.tolist())
+    listed = block(page, "others")
+    at = [column["kind"] for column in listed["columns"]].index("row")
+    assert {row[at] for row in listed["rows"]} <= set(drawn.tolist())
+    assert "60,000</span> of" in page and "others by chance" in page
+
+
+def test_distances_of_a_part_are_said_to_be_of_a_part(tmp_path: Path) -> None:
+    folder = selection_run(tmp_path / "run")
+    assert "drawn by chance" not in page_of(folder)
+    where = pq.read_table(folder / "map.parquet").to_pydict()
+    where["distance"][2] = None
+    pq.write_table(pa.table(where), folder / "map.parquet")
+    assert "Measured for" in page_of(folder)
 
 
 def test_texts_are_shortened_until_they_fit() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modicum.report.counted import picked_of, score_names, values_of
-from modicum.report.printed import cut
+from modicum.report.printed import cut, data_block, visible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,9 +129,8 @@ def fitting(listings: dict[str, dict[str, Any]], room: int) -> tuple[dict[str, A
 
 
 def size_of(content: Any) -> int:
-    """Bytes of a data block; a character that has to be escaped counts as six."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return len(text.encode("utf-8", "replace")) + 5 * sum(map(text.count, "<>&\u2028\u2029"))
+    """Bytes of the data block that holds this."""
+    return len(data_block("", content).encode("utf-8"))
 
 
 def _shortened(one: dict[str, Any], length: int, words: int) -> dict[str, Any]:
@@ -140,8 +138,8 @@ def _shortened(one: dict[str, Any], length: int, words: int) -> dict[str, Any]:
 
     def short(value: Any, kind: str) -> Any:
         if kind == "text":
-            return [None if text is None else cut(text, length) for text in value]
-        return cut(value, words) if kind == "word" and value is not None else value
+            return [None if text is None else cut(visible(text), length) for text in value]
+        return cut(visible(value), words) if kind == "word" and value is not None else value
 
     kinds = [column["kind"] for column in one["columns"]]
     rows = [[short(v, kind) for v, kind in zip(row, kinds, strict=True)] for row in one["rows"]]

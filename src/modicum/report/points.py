@@ -16,13 +16,35 @@ if TYPE_CHECKING:
 _SPAN = 65_534  # the longer side; one value more says that a row has no place
 _NOWHERE = 65_535
 _NAME = 80
+_POINTS, _PICKS = 60_000, 20_000  # drawn at most: more would outgrow the page
 
 
-def points(rows: pa.Table, places: pa.Table, picks_K: np.ndarray) -> dict[str, Any]:
-    """Coordinates, sources, tokens, nearest picks, and the picks in their order.
+def drawn(rows: int, picks_K: np.ndarray, listed_L: np.ndarray) -> np.ndarray:
+    """(P,) The rows that get a point, ascending: all of them, or the picks first taken, those
+    listed beside the map, and of the others some by chance."""
+    if rows <= _POINTS and len(picks_K) <= _PICKS:
+        return np.arange(rows)
+    first_M = np.union1d(picks_K[:_PICKS], listed_L)
+    others_M = np.setdiff1d(np.arange(rows), np.union1d(picks_K, listed_L), assume_unique=True)
+    some_M = np.random.default_rng(0).permutation(others_M)[: _POINTS - len(first_M)]
+    return np.union1d(first_M, some_M)
 
-    Both axes have one unit, so that what looks near is as near as the projection has it.
+
+def points(
+    rows: pa.Table, places: pa.Table, picks_K: np.ndarray, drawn_P: np.ndarray
+) -> dict[str, Any]:
+    """Coordinates, sources, tokens and nearest picks of the rows drawn, and the picks in order.
+
+    A pick is named by its place among the points; `rows` has their positions in the pool where
+    not all are drawn. Both axes have one unit, so that what looks near is as near as the
+    projection has it.
     """
+    whole = len(drawn_P) == places.num_rows
+    picks_K = picks_K if whole else picks_K[:_PICKS]
+    nearest_N = _nearest(places, picks_K)
+    if not whole:
+        picks_K = np.searchsorted(drawn_P, picks_K)
+        rows, places, nearest_N = rows.take(drawn_P), places.take(drawn_P), nearest_N[drawn_P]
     xy_N2 = np.stack([_floats(places[name]) for name in ("x", "y")], axis=1)
     known_N = np.isfinite(xy_N2).all(axis=1)
     at_N2 = np.full((len(xy_N2), 2), _NOWHERE, dtype=np.uint16)
@@ -40,7 +62,9 @@ def points(rows: pa.Table, places: pa.Table, picks_K: np.ndarray) -> dict[str, A
         "high": high,
         "tokens": _packed(rows["tokens"].to_numpy(zero_copy_only=False)),
         "picks": picks_K.tolist(),
-        "nearest": _packed(_nearest(places, picks_K)),
+        "nearest": _packed(nearest_N),
+        "rows": None if whole else _packed(drawn_P),
+        "drawn": len(drawn_P),
         "source": None,
         "sources": [],
         "ids": None,
@@ -51,7 +75,9 @@ def points(rows: pa.Table, places: pa.Table, picks_K: np.ndarray) -> dict[str, A
 
 
 def with_ids(made: dict[str, Any], rows: pa.Table, room: int) -> dict[str, Any]:
-    """The points with every row's id, if those fit into so many bytes."""
+    """The points with every row's id, if all are drawn and those fit into so many bytes."""
+    if made["rows"] is not None:
+        return made
     ids = [cut(str(each), _NAME) for each in rows["id"].to_pylist()]
     return {**made, "ids": ids} if size_of(ids) <= room else made
 

@@ -29,7 +29,7 @@ from modicum.report.listed import (
     size_of,
 )
 from modicum.report.origin import aside, costs, made_from, named_inputs, pays
-from modicum.report.points import points, with_ids
+from modicum.report.points import drawn, points, with_ids
 from modicum.report.printed import Num, cut, sentence
 from modicum.report.run_files import Run
 
@@ -64,12 +64,12 @@ def selected(run: Run) -> Page:
     spread = run.record("spread.json")
     sections = [
         _short(figures),
-        _map(run, where, spread, rows),
+        _map(run, data.get("points"), spread, rows),
         _spreads("scores", "Scores", figures["scores"]),
         _spreads("lengths", "Lengths", {"tokens": figures["tokens"]}),
         _sources(figures["sources"]),
         coverage(spread),
-        _distance(figures["distance"]),
+        _distance(figures),
         evolved(run.entries("rounds.json")),
         enough(run.record("auto.json")),
         *_listings(data, order, figures, texts),
@@ -144,7 +144,11 @@ def _figures(rows: pa.Table, where: pa.Table | None) -> dict[str, Any]:
         left_N = np.where(picked_N, np.nan, values_of(where, "distance"))
         found["distance"] = distribution(left_N, picked_N)
         placed_N = np.isfinite(values_of(where, "x"))
-        found["placed"] = {"rows": int(placed_N.sum()), "without": int((~placed_N).sum())}
+        found["placed"] = {
+            "rows": int(placed_N.sum()),
+            "without": int((~placed_N).sum()),
+            "left": int((placed_N & ~picked_N).sum()),
+        }
     return found
 
 
@@ -162,17 +166,21 @@ def _data(
         more["nearest"][more["nearest"] < 0] = np.nan
     made = {"picks": listing(rows, texts, picks_K[:MOST_PICKS], more={}, numbered=True)}
     made["picks"] |= {"sorted": 0, "down": False}
+    at_K = np.empty(0, dtype=np.int64)
     if order is not None:
         free_N = ~picked_of(rows) & np.asarray(rows["reason"].is_null().to_numpy())
         at_K = places(order, free_N, MOST_OTHERS)
-        if len(at_K):
-            made["others"] = listing(rows, texts, at_K, more=more, numbered=False)
-    core = None if where is None else points(rows, where, picks_K)
+    if len(at_K):
+        made["others"] = listing(rows, texts, at_K, more=more, numbered=False)
+    core = None
+    if where is not None:
+        listed_L = np.concatenate([picks_K[:MOST_PICKS], at_K])
+        core = points(rows, where, picks_K, drawn(rows.num_rows, picks_K, listed_L))
     room = max(_LISTED, _LIMIT - _REST - size_of(core))
     listings, _ = fitting(made, room)
     if core is None:
         return listings
-    rounds_K = values_of(rows, "round")[picks_K].astype(int)
+    rounds_K = values_of(rows, "round")[picks_K[: len(core["picks"])]].astype(int)
     core |= {"listed": list(made), "rounds": rounds_K.tolist() if rounds_K.any() else None}
     return {**listings, "points": with_ids(core, rows, room - size_of(listings))}
 
@@ -192,12 +200,21 @@ def _short(figures: dict[str, Any]) -> Section:
     return Section("chosen", "In short", [Table("The chosen rows against the pool", heads, table)])
 
 
-def _map(run: Run, where: Any, spread: dict[str, Any] | None, rows: pa.Table) -> Section | None:
-    if where is None:
+def _map(
+    run: Run, points: dict[str, Any] | None, spread: dict[str, Any] | None, rows: pa.Table
+) -> Section | None:
+    if points is None:
         why = "No map: this run looked through no view, or is of a version that did not keep one."
         return Section("map", "Map", [Words([why])])
     about = spread or {}
     said = [sentence("Each point is a row of the pool, as the view {} has it.", _view(about))]
+    if points["drawn"] < rows.num_rows:
+        said.append(
+            sentence(
+                "Drawn are {} of {} rows: the first {} chosen, the listed, and others by chance.",
+                *(Num(n) for n in (points["drawn"], rows.num_rows, len(points["picks"]))),
+            )
+        )
     explained = about.get("explained")
     if about.get("projection") == "pca" and explained:
         said.append(
@@ -281,8 +298,8 @@ def _before_after(one: dict[str, Any], before: str, after: str, top: float) -> l
     ]
 
 
-def _distance(found: dict[str, Any] | None) -> Section | None:
-    if found is None:
+def _distance(figures: dict[str, Any]) -> Section | None:
+    if (found := figures["distance"]) is None:
         return None
     chart = _histogram("distance to the nearest chosen row", found, against=False)
     quantiles = found["pool"]["quantiles"]
@@ -292,6 +309,11 @@ def _distance(found: dict[str, Any] | None) -> Section | None:
         Num(quantiles["50"]),
         Num(quantiles["95"]),
     )
+    known, left = found["pool"]["rows"], figures["placed"]["left"]
+    if known < left:
+        said += sentence(
+            " Measured for {} of those {} rows, drawn by chance.", Num(known), Num(left)
+        )
     return Section("distances", "How far what was left out is", [Words([said]), chart])
 
 

@@ -194,6 +194,9 @@ function map(place) {
   const data = content(place.dataset.block), none = 65535;
   const xy = unpacked(data.places), tokens = unpacked(data.tokens), nearest = unpacked(data.nearest);
   const source = data.source && unpacked(data.source);
+  // Of a large pool not every row has a point: which row a point is, and which point a row has.
+  const rows = data.rows && unpacked(data.rows), row_of = (i) => (rows ? rows[i] : i);
+  const places = rows && new Map(Array.from(rows, (row, i) => [row, i]));
   const picks = data.picks, order = new Map(picks.map((position, i) => [position, i]));
   const texts = new Map();
   for (const name of data.listed) {
@@ -307,7 +310,7 @@ function map(place) {
     return best;
   }
   function name_of(i) {
-    return texts.get(i)?.id ?? (data.ids ? data.ids[i] : null);
+    return texts.get(row_of(i))?.id ?? (data.ids ? data.ids[i] : null);
   }
   function look(i, at_once) {
     if (i === looked) return;
@@ -322,13 +325,13 @@ function map(place) {
       first.append(first.childNodes.length ? ", " : "", word);
       if (value !== undefined) first.append(" ", figure(made("span"), value));
     };
-    add("row", i);
-    const id = name_of(i), about = texts.get(i);
+    add("row", row_of(i));
+    const id = name_of(i), about = texts.get(row_of(i));
     if (id !== null) { first.append(", id "); first.append(made("bdi", id)); }
     if (source) { first.append(", source "); first.append(made("bdi", data.sources[source[i]])); }
     add("tokens", tokens[i]);
     if (order.has(i)) add("chosen as number", order.get(i) + 1);
-    else if (near_of(i) >= 0) add("not chosen; its nearest pick is row", near_of(i));
+    else if (near_of(i) >= 0) add("not chosen; its nearest pick is row", row_of(near_of(i)));
     else add("not chosen");
     told.replaceChildren(first);
     if (about?.text?.[0]) told.append(said("p", about.text[0]));
@@ -359,10 +362,10 @@ function map(place) {
     if (xy[2 * i] === none) { tell(i); return; }
     look(i, true);
   };
-  atlas.show = (i) => {
+  atlas.show = (row) => {
     canvas.scrollIntoView({ block: "center" });
     canvas.focus({ preventScroll: true });
-    go(i);
+    go(places ? places.get(row) : row);
   };
   if (slider) {
     const count = () => {
