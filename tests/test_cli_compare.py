@@ -33,8 +33,9 @@ def words(tiny_model: Model, tmp_path: Path) -> list[str]:
 
 
 def test_it_says_which_beats_chance_and_leaves_its_record(
-    run: Run, words: list[str], tmp_path: Path
+    run: Run, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("modicum.report.page.html", lambda page: 1 / 0)
     ended = run(*words, "--no-full")
     assert ended.status == 0, ended.err
     for said in (
@@ -42,6 +43,7 @@ def test_it_says_which_beats_chance_and_leaves_its_record(
         "k-center(view=lexical)",
         "untuned",
         "seen from",
+        "note: no page, or not all of it: ZeroDivisionError",
     ):
         assert said in ended.out
     record = json.loads((tmp_path / "out/compare.json").read_text())

@@ -58,6 +58,12 @@ def test_a_stream_prints_a_matrix_the_numbers_and_the_differences(stream: Run):
     assert record()["measures"] == ["loss", "exact", "rouge_l"]
 
 
+def test_a_page_that_cannot_be_made_is_said(stream: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("modicum.report.page.html", lambda page: 1 / 0)
+    ran = stream("-m", "none", *SHORT)
+    assert ran.status == 0 and "note: no page, or not all of it: ZeroDivisionError" in ran.out
+
+
 def test_several_orders_and_seeds_are_an_arm_each(stream: Run):
     ran = stream("-m", "none", "--order", "given, hard-easy", "--seed", 3, "--seeds", 2, *SHORT)
     assert ran.status == 0 and "all" in ran.out

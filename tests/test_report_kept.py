@@ -12,10 +12,13 @@ import pytest
 from modicum.choose import select
 from modicum.errors import OptionError
 from modicum.explain import find_row
+from modicum.jobs.folders import Done
 from modicum.models import Model
 from modicum.pool import Pool
 from modicum.report.listed import best_left, places
+from modicum.show import scores
 from modicum.store import Store
+from report_runs import score_run
 
 
 def scored(gains: list[float | None], lengths: list[float]) -> pa.Table:
@@ -76,3 +79,10 @@ def test_a_full_disk_still_stops_a_run(
 def test_a_number_that_no_row_can_have_is_refused(row: str):
     with pytest.raises(OptionError, match="digits"):
         find_row(scored([1.0, None], [1.0, 2.0]), row, "run")
+
+
+def test_notes_of_a_run_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = score_run(tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    scores(Done(folder, manifest | {"notes": ["no page: [b]odd\x1b rows[/b]"]}))
+    assert "note: no page: [b]odd rows[/b]" in capsys.readouterr().out

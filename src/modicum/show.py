@@ -11,8 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from modicum.jobs.folders import Done
+from modicum.jobs.replay import Mixed
 from modicum.selection.memory import shown
 
+_LONGEST = 300  # characters of a name, a reason or a note
 _WIDE = 100  # where output is not a terminal, lines are not folded to 80
 
 
@@ -32,6 +34,7 @@ def scores(done: Done) -> None:
         spread = np.percentile(values_M, [5, 50, 95]) if len(values_M) else []
         table.add_row(name, f"{len(values_M):,}", *(f"{value:.4g}" for value in spread))
     out.print(table)
+    notes(out, done)
     out.print(escape(str(done.folder / "rows.parquet")))
 
 
@@ -139,6 +142,20 @@ def counts(out: Console, done: Done) -> None:
         + f"{ledger['rows_reused']:,} measurements "
         f"reused, {seconds:.1f} s"
     )
+
+
+def notes(out: Console, done: Done | Mixed) -> None:
+    """What the run has to say beside its results."""
+    for note in done.manifest.get("notes", ()):
+        out.print(f"note: {plain(note)}")
+
+
+def plain(text: str, most: int | None = _LONGEST) -> str:
+    """Text of a row or about it, on one line, without what a terminal or rich would obey."""
+    shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if most is not None and len(shown) > most:
+        shown = shown[: most - 1].rstrip() + "…"
+    return escape(shown)
 
 
 def _flat(options: dict[str, Any]) -> list[tuple[str, Any]]:

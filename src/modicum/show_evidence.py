@@ -14,7 +14,7 @@ from modicum.evidence.exam import JUDGED
 from modicum.jobs.compare import RECORD
 from modicum.jobs.folders import Done
 from modicum.runs import read_object
-from modicum.show import console
+from modicum.show import console, notes
 
 _PAIR = ("method", "against", "budget", "difference", "interval", "p", "verdict", "seen from")
 _BESIDE = ("bits_per_byte", "choice_normalised", "judge_score")
@@ -52,6 +52,7 @@ def compared(done: Done) -> None:
         f"{ledger['backward_tokens']:,} tokens trained on, {ledger['forward_tokens']:,} forward, "
         f"{sum(ledger['seconds'].values()):,.0f} s in its stages"
     )
+    notes(out, done)
     out.print(escape(str(done.folder / RECORD)))
 
 

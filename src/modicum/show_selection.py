@@ -12,7 +12,7 @@ from rich.table import Table
 
 from modicum.explain import NO_SCORES
 from modicum.jobs.folders import Done
-from modicum.show import console, counts
+from modicum.show import console, counts, notes, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _TEXT = 60  # characters of a row's text
 _SOURCES = 4  # whose shares changed most
 _KEPT = 300  # characters of a text that a run keeps
-_LONGEST = 300  # characters of a name or a reason
 
 
 def selection(done: Done, exports: Sequence[Path] = ()) -> None:
@@ -32,8 +31,7 @@ def selection(done: Done, exports: Sequence[Path] = ()) -> None:
     rows = pq.read_table(done.folder / "rows.parquet")
     out.print(_against_pool(rows))
     out.print(_ends(done.folder, rows))
-    for note in done.manifest["notes"]:
-        out.print(f"note: {plain(note)}")
+    notes(out, done)
     for path in [*(done.folder / name for name in done.manifest["subset"]), *exports]:
         out.print(escape(str(path)), soft_wrap=True)
 
@@ -67,14 +65,6 @@ def explained(known: dict[str, Any]) -> None:
     if near := known["nearest_pick"]:
         away = "" if near["distance"] is None else f", {near['distance']:.4g} away"
         out.print(f"nearest pick  #{near['order'] + 1:,}  {plain(near['id'])}{away}")
-
-
-def plain(text: str, most: int | None = _LONGEST) -> str:
-    """Text of a row or about it, on one line, without what a terminal or rich would obey."""
-    shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if most is not None and len(shown) > most:
-        shown = shown[: most - 1].rstrip() + "…"
-    return escape(shown)
 
 
 def _against_pool(rows: pa.Table) -> Table:

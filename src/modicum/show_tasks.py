@@ -13,7 +13,7 @@ from rich.table import Table
 from modicum.jobs.folders import Done
 from modicum.jobs.replay import Mixed
 from modicum.jobs.stream import RECORD
-from modicum.show import console
+from modicum.show import console, notes
 
 _LEGEND = {
     "RG": "relative gain, % of single-task experts",
@@ -44,8 +44,7 @@ def mixed(done: Mixed) -> None:
     out.print(_table(("old task", "rows", "weight", "share", "replayed"), rows))
     if "tags" in done.manifest:
         out.print(escape(_tags(done.manifest["tags"])))
-    for note in done.manifest["notes"]:
-        out.print(f"note: {escape(note)}")
+    notes(out, done)
     out.print(escape(str(done.path)))
 
 
@@ -76,6 +75,7 @@ def streamed(done: Done) -> None:
         f"{ledger['backward_tokens']:,} tokens trained on, {ledger['forward_tokens']:,} forward, "
         f"{ledger['generated_tokens']:,} generated, {sum(ledger['seconds'].values()):,.0f} s"
     )
+    notes(out, done)
     out.print(escape(str(done.folder / RECORD)))
 
 
