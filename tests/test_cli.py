@@ -278,6 +278,29 @@ def test_a_target_that_changed_is_another_command(select: Run):
     assert (ran.status, "its target changed" in ran.err) == (2, True)
 
 
+def test_other_rows_are_read_as_the_pool_where_they_have_its_columns(select: Run):
+    rows = [{"q": f"Spell {n}.", "a": "-".join(n)} for n in ("dog", "cow", "hen", "owl")]
+    Path("asked.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Path("alike.jsonl").write_text(json.dumps(rows[0]))
+    Path("known.jsonl").write_text('{"instruction": "Spell cow.", "output": "c-o-w"}\n')
+    Path("else.jsonl").write_text('{"x": 1}\n{"x": 2}\n')
+    Path("bad.jsonl").write_text(json.dumps({**rows[0], "a": ""}))
+    line = ("-m", "random", "-k", 1, "--fields", "instruction=q,output=a")
+    for other in ("alike.jsonl", "known.jsonl"):
+        ran = select(*line, "--chosen", other, "-o", other[:5], pool="asked.jsonl")
+        assert ran.status == 0, ran.err
+        found = json.loads(Path(f"{other[:5]}/manifest.json").read_text())["counts"]["left_out"]
+        assert found == {"already chosen": 1}
+    assert (
+        "name yours with --fields"
+        in select(*line, "--chosen", "else.jsonl", pool="asked.jsonl").err
+    )
+    assert (
+        "bad.jsonl:1: empty answer"
+        in select(*line, "--chosen", "bad.jsonl", pool="asked.jsonl").err
+    )
+
+
 def test_a_method_of_the_users_own_is_found_in_the_current_folder(select: Run):
     Path("own_methods_here.py").write_text(OWN_METHODS)
     line = ("-k", 2, "--json", "-o")

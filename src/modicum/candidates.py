@@ -26,7 +26,8 @@ def in_rows(budget: Budget, pool: Pool, left_out: dict[int, str]) -> Budget:
     if not candidates:
         first = f"; the first, {pool.where(0)}: {left_out[0]}" if left_out else ""
         raise BudgetError(
-            f"none of the {len(pool):,} rows can be picked: {why or 'it is empty'}{first}"
+            f"none of the {len(pool):,} rows can be picked: {why or 'it is empty'}{first}; "
+            "`modicum check` says what is in the pool"
         )
     if rows is not None and rows > candidates:
         raise BudgetError(

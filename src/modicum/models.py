@@ -230,7 +230,8 @@ def from_hub(name: str) -> Path:
         raise ModelError(f"{name} is neither a folder, nor a .gguf file, nor a hub id") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"{name} is not a folder here, and could not be had from the hub: {first_line(error)}"
+            f"{name} is not a folder here, and the hub does not give it: {first_line(error)}; "
+            "check its name and the network, or give a folder or a .gguf file"
         ) from error
     return Path(folder)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modicum.errors import InputError, OptionError
 from modicum.pool import Pool
@@ -44,7 +44,18 @@ class Reading:
 
 
 def read_other(paths: Sequence[str], reading: Reading, answers: bool = True) -> Pool | None:
-    """Rows beside the pool. They may lie in another format, so only `skip_bad` holds for both."""
+    """Rows beside the pool: read as the pool is told to be, or by their own known columns."""
     if not paths:
         return None
-    return Reading(tuple(paths), skip_bad=reading.skip_bad, answers=answers).read()
+    own = Reading(tuple(paths), skip_bad=reading.skip_bad, answers=answers)
+    if not (reading.format or reading.fields):
+        return own.read()
+    try:
+        return replace(reading, paths=tuple(paths), answers=answers).read()
+    except OptionError:  # it has no such columns
+        return own.read()
+    except InputError as error:
+        try:
+            return own.read()
+        except InputError:
+            raise error from None

@@ -122,7 +122,7 @@ class _Tally:
     def read(self, ending: str, hash: str) -> Read:
         """Close the books, or refuse an input of which no row fits any format."""
         if not self.count:
-            raise InputError(f"{self.one.path} has no rows")
+            raise InputError(f"{self.one.path} has no rows; leave it out, or put rows in")
         if self.strange and not self.formats:
             raise self._no_format()
         for place in self.strange:

@@ -33,7 +33,7 @@ def csv_header(stream: BinaryIO, path: str, start: int = 0) -> Header:
         if record.fields is None:
             raise InputError(f"{path}: its header is not CSV: {record.problem}")
         return Header(record.fields, record.start, record.end)
-    raise InputError(f"{path} has no rows")
+    raise InputError(f"{path} has no rows; leave it out, or put rows in")
 
 
 def csv_rows(stream: BinaryIO, path: str, start: int = 0) -> Iterator[Found]:
