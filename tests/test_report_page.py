@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from modicum.cli.reporting import report_command
 from modicum.errors import RunError
 from modicum.report import write_report
-from modicum.report.charts import curves, heats, histogram
+from modicum.report.charts import _tick, _ticks, curves, heats, histogram
 from modicum.report.counted import distribution, sources
 from modicum.report.listed import best_left, fitting
 from modicum.report.page import _asset
@@ -333,6 +333,22 @@ def test_a_histogram_counts_every_row_once() -> None:
     assert found["log"] and found["missing"] == 1
     assert found["pool"]["quantiles"]["50"] == 2.0
     assert distribution(np.array([np.nan]), np.array([True])) is None
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.0, 4e12), ["0", "1e12", "2e12", "3e12", "4e12"]),
+        ((0.0, 4e9), ["0", "1G", "2G", "3G", "4G"]),
+        ((0.0, 40_000.0), ["0", "10k", "20k", "30k", "40k"]),
+        ((0.0, 4000.0), ["0", "1,000", "2,000", "3,000", "4,000"]),
+        ((1.8231, 1.8235), ["1.8231", "1.8232", "1.8233", "1.8234", "1.8235"]),
+        ((0.0, 4e-13), ["0", "1e-13", "2e-13", "3e-13", "4e-13"]),
+        ((-0.2, 0.2), ["-0.2", "-0.1", "0", "0.1", "0.2"]),
+    ],
+)
+def test_ticks_are_round_and_told_apart(ends: tuple[float, float], said: list[str]) -> None:
+    assert [_tick(value) for value in _ticks(*ends)] == said
 
 
 def test_one_value_has_one_bar() -> None:

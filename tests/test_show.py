@@ -94,6 +94,10 @@ def test_a_bad_row_is_named_by_its_file_and_line(select: Run, run: Run, bad_file
     known = run("show", "out", f"{bad_file}:3", "--json").json
     assert (known["reason"], known["picked"]) == ("empty answer", False)
     assert "set aside as a bad row: empty answer" in run("show", "out", "bad.jsonl:3").out
+    odd = {"file": "bad.jsonl", "row": 2, "reason": "odd", "detail": "two\u2028lines"}
+    with Path("out/rejected.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({**odd, "row": 33}, ensure_ascii=False) + "\n")
+    assert run("show", "out", "bad.jsonl:33", "--json").json["detail"] == "two\u2028lines"
 
 
 def test_rows_of_scores_are_explained_too(run: Run, tiny_file: Path, tiny_model: Any):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,9 +85,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _set_aside(folder: Path, row: str) -> dict[str, Any] | None:
     """A row that was rejected when it was read, by `file:row`; the file's name alone will do."""
-    kept = folder / "rejected.jsonl"
-    lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
-    for bad in map(json.loads, lines):
+    kept, number = folder / "rejected.jsonl", row.rpartition(":")[2]
+    if not (kept.exists() and ":" in row):
+        return None
+    for bad in _lines_with(kept, number):
         where = f"{bad['file']}:{bad['row']}"
         if row in (where, f"{Path(bad['file']).name}:{bad['row']}"):
             detail = f" ({bad['detail']})" if bad["detail"] else ""
@@ -96,6 +98,12 @@ def _set_aside(folder: Path, row: str) -> dict[str, Any] | None:
                 "why": f"set aside as a bad row: {bad['reason']}{detail}",
             }
     return None
+
+
+def _lines_with(path: Path, part: str) -> Iterator[dict[str, Any]]:
+    """The lines that have such a part somewhere: of many, few have to be taken apart."""
+    with path.open(encoding="utf-8") as lines:
+        yield from (json.loads(line) for line in lines if part in line)
 
 
 def _left_out(manifest: dict[str, Any], rows: pa.Table, row: str) -> int | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from markupsafe import Markup, escape
 
-from modicum.report.printed import Num, read, visible
+from modicum.report.printed import visible
 
 _WIDE, _HIGH = 460, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 42
@@ -253,11 +253,13 @@ def _small(wide: int, high: int, inner: Markup) -> Markup:
 
 
 def _tick(value: float) -> str:
-    if abs(value) >= 1e6:
-        return f"{value / 1e6:g}M"
-    if abs(value) >= 10_000:
-        return f"{value / 1000:g}k"
-    return read(Num(int(value) if value == int(value) else round(value, 10)))
+    """All digits of a round number; of a very large or small one as a power of ten."""
+    if value and not 1e-5 <= abs(value) < 1e12:
+        return f"{value:.10g}".replace("e-0", "e-").replace("e+", "e")
+    for least, unit, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least:
+            return f"{value / unit:.10g}{name}"
+    return f"{value:,.10g}"
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -267,7 +269,7 @@ def _ticks(low: float, high: float) -> list[float]:
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * by for by in (1, 2, 2.5, 5, 10) if unit * by >= rough)
     first = math.ceil(low / step - 1e-9)
-    return [round(n * step, 12) for n in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [float(f"{n * step:.12g}") for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
