@@ -454,3 +454,11 @@ def test_a_dataset_is_refused_where_it_would_teach_an_answer_marked_as_not_to_be
     assert pool.take([0]).to_dataset()[0]["messages"][1]["content"] == "Yes."
     with pytest.raises(InputError, match=r"marked.jsonl:2: .*not to be learned"):
         pool.to_dataset()
+
+
+def test_a_source_that_is_a_number_is_text(tmp_path):
+    path = tmp_path / "pool.jsonl"
+    rows = [{"instruction": "Count.", "output": "1", "template": n, "source": [n]} for n in (7, 8)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert read([str(path)], fields={"source": "template"}).sources == ["7", "8"]
+    assert read([str(path)]).sources == ["pool", "pool"]

@@ -16,7 +16,7 @@ from modicum.readers.columnar import columnar_rows, open_columnar
 from modicum.readers.formats import ACCEPTED, FORMATS, Columns, Reading, read_row
 from modicum.readers.found import Fault, Found
 from modicum.readers.hub import open_hub
-from modicum.readers.labels import choices_of, gold_of, tags_of, task_of
+from modicum.readers.labels import choices_of, gold_of, source_of, tags_of, task_of
 from modicum.readers.layout import layout, text_start
 from modicum.readers.lines import json_lines
 from modicum.readers.sources import HUB, Input
@@ -184,8 +184,8 @@ class _Tally:
         self.rows.append(RawRow(id, source or "", instruction or "", clean, *place, *labels))
 
     def _source(self, row: Mapping[str, Any]) -> str:
-        own = self.columns.get(row, "source")
-        return own if isinstance(own, str) and own and not self.one.named else self.one.source
+        own = None if self.one.named else source_of(row, self.columns)
+        return own or self.one.source
 
     def _instruction(self, row: Mapping[str, Any], turns: tuple[Turn, ...]) -> str:
         own = self.columns.get(row, "instruction")

@@ -19,6 +19,11 @@ def task_of(row: Mapping[str, Any], columns: Columns) -> str | None:
     return _text_of(row, columns, "task")
 
 
+def source_of(row: Mapping[str, Any], columns: Columns) -> str | None:
+    """Where a row comes from, as it says itself: as with `task_of`, text or a number."""
+    return _text_of(row, columns, "source")
+
+
 def tags_of(row: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:
     """The tags of a row, stripped, each once, in their order; None where there are none.
 
