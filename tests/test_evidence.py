@@ -347,6 +347,22 @@ def test_a_row_under_another_system_turn_asks_something_else(
     assert "and are left out" in ran.said[0] and "and stay" in ran.said[1]
 
 
+def test_a_row_is_held_out_whichever_of_several_twins_has_its_system_turn(
+    quick: QuickTuning, tiny_model: Model, tmp_path: Path
+):
+    def asked(system: str, id: str) -> dict[str, Any]:
+        words = (("system", system), ("user", "What comes after number 3?"), ("assistant", "4."))
+        return {"id": id, "messages": [{"role": r, "content": c} for r, c in words]}
+
+    rows = [asked("Count.", "p0"), *(asked("Sing.", f"p{i}") for i in range(1, 8))]
+    pool = write(tmp_path / "pool.jsonl", rows)
+    held = write(tmp_path / "held.jsonl", [asked("Speak.", "e0"), asked("Count.", "e1")])
+    ran = run(pool, held, tmp_path / "out", tiny_model, full_seeds=[], seeds=[0], budgets=["2"])
+    assert ran.record["pool"]["left_out"] == {"held out as well": 1}
+    left = json.loads((ran.folder / "manifest.json").read_text())["left_out"]
+    assert [each["id"] for each in left] == ["p0"] and left[0]["reason"].endswith("held.jsonl:2")
+
+
 def test_target_rows_that_are_held_out_are_not_aimed_at(
     quick: QuickTuning, tiny_model: Model, tmp_path: Path
 ):

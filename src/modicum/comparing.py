@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -22,10 +23,10 @@ from modicum.evidence.contest import Keep, Match
 from modicum.lineup import lineup
 from modicum.meter import Meter
 from modicum.models import Model, Precision
-from modicum.overlap import Overlap, decontaminate
+from modicum.overlap import Overlap, asked, decontaminate
 from modicum.parts import build, find
-from modicum.pool import Pool
-from modicum.question import identity
+from modicum.pool import Example, Pool
+from modicum.question import identity, rests_on
 from modicum.selection.budget import Budget
 from modicum.selection.memory import parse
 from modicum.training import Recipe
@@ -151,7 +152,8 @@ def compare(
 
     Beside the methods there are always `random`, drawn anew under every seed, `longest`, and with
     `full` the whole pool. `evaluation` rows are learned from by none. `rules` are the fields of
-    `Rules`: measures, match, judge, … What is finished lies in `folder`, where the same call,
+    `Rules`: measures, match, judge, … What the pool shares with held-out rows is a warning before
+    anything is trained. What is finished lies in `folder`, where the same call,
     killed, goes on; its `record` is what `compare.json` holds.
     """
     named = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
@@ -165,7 +167,7 @@ def compare(
     meter = meter_of(
         model, too_long=given.too_long, max_tokens=max_tokens, precision=precision, store=None
     )
-    return prepare(
+    prepared = prepare(
         pool,
         _lined_up(methods, settings or {}),
         str(budget).split(",") if isinstance(budget, str | int) else list(budget),
@@ -174,7 +176,10 @@ def compare(
         Path(folder),
         given,
         target,
-    ).run()
+    )
+    for note in prepared.notes:
+        warnings.warn(note, stacklevel=2)
+    return prepared.run()
 
 
 def _lined_up(
@@ -218,8 +223,12 @@ def prepare(
     chosen_under = rules.seeds[0] if rules.choose_once else None
     about = {
         "pool": kept.fingerprint,
+        "sources": hashed("\0".join(kept.sources)),
         "target": target and target.fingerprint,
-        "methods": {label: identity(part) for label, part in everyone.items()},
+        "methods": {
+            label: [identity(part), *rests_on(part, meter.model)]
+            for label, part in everyone.items()
+        },
         "model": [meter.model.fingerprint, meter.model.dtype_name, meter.max_tokens],
         "exam": exam.how,
         "train": rules.train.to_json(),
@@ -279,16 +288,21 @@ def overlap_notes(overlaps: Sequence[Overlap], pool: Pool, evaluation: Pool) -> 
 
 def the_same(pool: Pool, evaluation: Pool, overlaps: Sequence[Overlap]) -> dict[int, str]:
     """Rows that ask what a held-out row asks, under the same system turn, if there is one."""
+    exact = [each.position for each in overlaps if each.kind == "exact"]
+    held_out = dict[tuple[str, ...], int]()
+    for i, example in enumerate(evaluation if exact else ()):
+        held_out.setdefault(_task_of(example), i)
+    twins = {position: held_out.get(_task_of(pool[position])) for position in exact}
     return {
-        each.position: f"held out as well: {evaluation.where(each.evaluation)}"
-        for each in overlaps
-        if each.kind == "exact"
-        and _system(pool, each.position) == _system(evaluation, each.evaluation)
+        position: f"held out as well: {evaluation.where(twin)}"
+        for position, twin in twins.items()
+        if twin is not None
     }
 
 
-def _system(rows: Pool, position: int) -> list[str]:
-    return [turn.content for turn in rows[position].turns if turn.role == "system"]
+def _task_of(example: Example) -> tuple[str, ...]:
+    """All that a row asks: its user's words, and its system turns as they stand."""
+    return asked(example), *(turn.content for turn in example.turns if turn.role == "system")
 
 
 def _limits(
@@ -320,8 +334,8 @@ def _aimed_at(target: Pool | None, evaluation: Pool, notes: list[str]) -> Pool |
     """The target without rows of the exam: who aims at those is examined on what it was told."""
     if target is None:
         return None
-    held_out = set(evaluation.digests)
-    kept = [i for i, content in enumerate(target.digests) if content not in held_out]
+    held_out = the_same(target, evaluation, decontaminate(target, evaluation))
+    kept = [i for i in range(len(target)) if i not in held_out]
     if not kept:
         raise InputError("--target and --eval hold the same rows; aim at others than the exam's")
     if len(kept) < len(target):

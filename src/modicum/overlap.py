@@ -117,8 +117,8 @@ def shared_with(pool: Pool, evaluation: Iterable[Texts]) -> list[Overlap]:
     """
     exact, grams = _Shared({}, Counter()), _Shared({}, Counter())
     for number, texts in enumerate(evaluation):
-        if words := _words(texts.user):
-            exact.add(" ".join(words), number)
+        if words := _said(texts.user):
+            exact.add(words, number)
         for gram in set(_grams(_words(texts.whole))):
             grams.add(gram, number)
     found = []
@@ -126,13 +126,17 @@ def shared_with(pool: Pool, evaluation: Iterable[Texts]) -> list[Overlap]:
         for position, example in enumerate(pool):
             advance(1)
             user, whole = texts_of(example)
-            asked = " ".join(_words(user))
-            if asked in exact.first:
-                found.append(exact.overlap(position, "exact", asked))
+            if (words := _said(user)) in exact.first:
+                found.append(exact.overlap(position, "exact", words))
             elif held := [gram for gram in _grams(_words(whole)) if gram in grams.first]:
                 rarest = min(held, key=grams.holders.__getitem__)
                 found.append(grams.overlap(position, "13-gram", rarest))
     return found
+
+
+def asked(example: Example) -> str:
+    """All the user's words in order, as `shared_with` compares them."""
+    return _said(texts_of(example).user)
 
 
 class _Shared(NamedTuple):
@@ -188,6 +192,10 @@ def _normalised(text: str) -> str:
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(_normalised(text))
+
+
+def _said(text: str) -> str:
+    return " ".join(_words(text))
 
 
 def _grams(words: list[str]) -> Iterator[str]:

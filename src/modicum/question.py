@@ -36,6 +36,7 @@ from modicum.usable import TooLong, check_seed, unusable
 
 if TYPE_CHECKING:
     from modicum.methods import Method
+    from modicum.models import Model
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,13 @@ def identity(part: object) -> str:
     )  # an object's address is another each time
     told = json.dumps([describe(part), plain, *map(_code, _parts(part))], default=str)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+def rests_on(part: object, model: Model) -> list[str]:
+    """Which models a method measures with besides the one given, as they lie there now."""
+    asked = (getattr(each, "other_model", None) for each in _parts(part))
+    found = [ask_it(model.trust_remote_code) for ask_it in asked if ask_it is not None]
+    return [other for other in found if other is not None]
 
 
 def _parts(part: object) -> Iterator[object]:

@@ -214,9 +214,10 @@ def _last(rows: Pool, i: int, example: Example) -> tuple[int, str]:
 
 def unusable_choices(rows: Pool, meter: Meter) -> dict[int, str]:
     """Rows whose longest choice does not fit behind their prompt, and why."""
+    tasks = tasks_of(rows)  # first: what cannot be told is refused either way
     if meter.truncate:
         return {}
-    longest = [Task((max(task.options, key=len),), 0, task.gathered) for task in tasks_of(rows)]
+    longest = [Task((max(task.options, key=len),), 0, task.gathered) for task in tasks]
     rendered, limit = render(_variants(rows, longest), meter.model.tokenizer), meter.max_tokens
     return {
         int(i): f"too long: {rendered.lengths_N[i]} tokens with a choice, the limit is {limit}"

@@ -30,7 +30,8 @@ class Compared:
     def __str__(self) -> str:
         """The verdicts against chance, one a line."""
         return "\n".join(
-            f"{pair['methods'][0]} at {pair['budget']}: {pair['verdict']} ({pair['measure']})"
+            f"{pair['methods'][0]} at {pair['budget']}: {pair['verdict']} ({pair['measure']}"
+            f"{', one seed' if pair['anecdote'] else ''})"
             for pair in self.record["pairs"]
             if pair["methods"][1] == "random"
         )
@@ -44,9 +45,10 @@ def run(
 ) -> Compared:
     """Run every arm that is not finished yet; the same call, killed, goes on where it stopped."""
     arms = arms_of(contest, methods, seeds, full_seeds)
-    for arm in arms:  # what cannot be chosen is said before anything is tuned
+    untuned = contest.untuned()  # first: what cannot be measured should not cost a tuning
+    for arm in arms:  # what cannot be chosen is said before any arm is tuned
         rows_of(contest, arm)
-    untuned, steps, first = contest.untuned(), None, _first(contest, arms)
+    steps, first = None, _first(contest, arms)
     if contest.match == "steps":
         steps = int(run_arm(contest, first, None)["training"]["steps"])
     told = [run_arm(contest, arm, None if arm == first else steps) for arm in arms]
@@ -116,10 +118,15 @@ def _summary(arms: Sequence[Arm], told: Sequence[Mapping[str, Any]]) -> list[dic
             },
             "steps": _mean(each["training"]["steps"] for each in some),
             "seconds": _mean(sum(each["ledger"]["seconds"].values()) for each in some),
-            "metrics": {name: _spread(some, name) for name in some[0]["metrics"]},
+            "metrics": {name: _spread(some, name) for name in _names(some)},
         }
         for (label, budget), some in groups.items()
     ]
+
+
+def _names(arms: Sequence[Mapping[str, Any]]) -> dict[str, None]:
+    """What any of them has: a judge's figure may be missing where no reply could be read."""
+    return {name: None for arm in arms for name in arm["metrics"]}
 
 
 def _mean(figures: Any) -> float:

@@ -13,6 +13,7 @@ from modicum.jobs.reading import Reading, read_other
 from modicum.lineup import lineup
 from modicum.parts import describe
 from modicum.pool import Pool
+from modicum.question import rests_on
 from modicum.report import add_report
 from modicum.runs import clear_unfinished, inputs, versions, write_json, write_rejected
 from modicum.selection.budget import Budget
@@ -61,6 +62,7 @@ def run_compare(
     target = read_other(wanted.target, reading)
     command = {
         **_command(wanted, methods, evaluation, target),
+        "rests_on": {label: rests_on(part, model) for label, part in methods.items()},
         **shared(reading, pool, model, rules.too_long, max_tokens),
     }
     meter = meter_of(

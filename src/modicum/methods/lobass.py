@@ -81,6 +81,12 @@ class _Learnability:
             works += passes(rendered.take(judged_M), _LOSS.wants)
         return works
 
+    def other_model(self, trust_remote_code: bool) -> str | None:
+        """A hash of the reference that was given, as it lies there now."""
+        if self.reference is None:
+            return None
+        return find_model(self.reference, trust_remote_code=trust_remote_code).fingerprint
+
     def _losses(self, context: Context) -> tuple[np.ndarray, np.ndarray]:
         """(N,) float64 each: losses under the base and under a reference, of the same tokens."""
         before_N = context.values(_LOSS).astype(np.float64)

@@ -54,6 +54,10 @@ class Encoder:
             vectors_ND = whitener(learned)(vectors_ND)
         return unit_rows(vectors_ND) if self.normalise else vectors_ND
 
+    def other_model(self, trust_remote_code: bool) -> str:
+        """A hash of the encoder as it lies there now. Its own code is never run."""
+        return _fingerprint(self._folder())
+
     def _encode(self, pool: Pool, meter: Meter) -> np.ndarray:
         """Vectors as the encoder gives them, from the store where it has them."""
         folder = self._folder()
