@@ -71,6 +71,7 @@ def run(tiny_file: Path, model: Model, folder: Path, **more: Any) -> Any:
         "train": Recipe(),
         "too_long": "drop",
         "max_tokens": None,
+        "say": print,
     }
     return run_select(Reading((str(tiny_file),)), folder, **given | more)
 

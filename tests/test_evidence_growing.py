@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from modicum.errors import InputError, OptionError
+from modicum.errors import BudgetError, InputError, OptionError
 from modicum.evidence import growing
 from modicum.evidence.growing import grow, ladder
-from modicum.evidence.plateau import fitted
+from modicum.evidence.plateau import Curve, fitted
 from modicum.fewest import enough, note
 from modicum.models import Model
 from modicum.pool import Pool
-from modicum.training import Recipe
 from quick_tuning import QuickTuning
 from test_cli import Run
 from test_cli import run as line
-from test_evidence import files, quick
+from test_evidence import files, quick, row, write
 
 __all__ = ["line", "quick"]
 
@@ -60,8 +59,14 @@ def learning(
         def compared(self, marks: object) -> dict[str, str]:
             return {"loss": "lower"}
 
+    class Rows:
+        ids: ClassVar = [str(i) for i in range(1000)]
+
+        def __len__(self) -> int:
+            return 1000
+
     class Contest:
-        pool, exam = range(1000), Exam()
+        pool, exam = Rows(), Exam()
 
         def untuned(self) -> dict[str, Any]:
             return {"metrics": {"loss": 3.0}, "values": {"loss": [3.0] * 40}}
@@ -70,17 +75,22 @@ def learning(
             return {}
 
     def arm(contest: Any, asked: Any, steps: None) -> dict[str, Any]:
-        values = exam - gain(int(asked.budget)) + rng.normal(0, 0.002, 40)
+        rows = int(asked.budget or 1000)
+        values = exam - gain(rows) + rng.normal(0, 0.002, 40)
         return {
             "values": {"loss": values.tolist()},
-            "tokens": 10 * int(asked.budget),
+            "tokens": 10 * rows,
             "budget": asked.budget,
             "selection": f"x-1000-s{asked.seed}",
             "ledger": {"trainings": 1, "requests": 5},
             "own_ledger": {"trainings": 1},
         }
 
+    def rows_of(contest: Any, asked: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        return np.arange(int(asked.budget)), {"name": f"x-{asked.budget}"}
+
     monkeypatch.setattr(growing, "run_arm", arm)
+    monkeypatch.setattr(growing, "rows_of", rows_of)
     monkeypatch.setattr(growing, "replace", lambda contest, **_: contest)
     return lambda epsilon: grow(Contest(), "x", None, [0, 1], epsilon).record  # type: ignore
 
@@ -91,6 +101,26 @@ def test_growing_stops_where_the_interval_reaches_the_plateau(monkeypatch: pytes
     assert [each["rows"] for each in record["sizes"]] == [16, 32, 64]
     assert record["sizes"][-1]["foretold"] == pytest.approx(0.5, abs=0.03)
     assert record["expected"]["doubled"] == pytest.approx(0.5 * (8**-1.5 - 16**-1.5), abs=0.01)
+
+
+def test_of_the_sizes_that_reach_the_plateau_the_smallest_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    record = learning(monkeypatch, lambda k: 0.5)(0.05)
+    assert [each["rows"] for each in record["sizes"]] == [16, 32, 64] and record["rows"] == 16
+    assert record["expected"]["doubled"] == pytest.approx(0, abs=0.01)
+    assert "16 of 1,000 rows are enough: gain in loss" in note(record)
+
+
+def test_sizes_that_a_method_cannot_give_are_passed_over(monkeypatch: pytest.MonkeyPatch):
+    def gain(rows: int) -> float:
+        if rows < 64:
+            raise BudgetError("its first rows are 60")
+        return 0.5
+
+    record = learning(monkeypatch, gain)(0.05)
+    assert [each["rows"] for each in record["sizes"]] == [64, 128, 256]
+    assert record["passed_over"] == [16, 32] and record["rows"] == 64
 
 
 def test_a_smaller_epsilon_asks_for_more_rows(monkeypatch: pytest.MonkeyPatch):
@@ -118,23 +148,61 @@ def test_epsilon_is_a_share(monkeypatch: pytest.MonkeyPatch, epsilon: float):
         learning(monkeypatch, lambda k: 0.5)(epsilon)
 
 
+@pytest.fixture
+def first_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest size is enough, whatever it brings."""
+    monkeypatch.setattr(growing, "_enough", lambda told, wanted: told[0])
+    monkeypatch.setattr(growing, "LEAST", 1)
+    monkeypatch.setattr(growing, "fitted", lambda rows, gains: Curve(1.0, 0.0, 1.0))
+
+
+@pytest.mark.usefixtures("first_size")
 def test_the_rows_that_are_enough_are_the_methods_first(
     quick: QuickTuning, tiny_model: Model, tmp_path: Path
 ):
     pool, held_out = (Pool.read(path) for path in files(tmp_path))
-    made = enough(
-        pool,
-        "longest",
-        held_out,
-        tiny_model,
-        work=tmp_path / "work",
-        train=Recipe({"num_train_epochs": 1}),
-    )
+    made = enough(pool, "longest", held_out, tiny_model, work=tmp_path / "work", seeds=1)
     record = made.records["auto.json"]
-    assert len(made) == record["rows"] and [each["rows"] for each in record["sizes"]] == [16, 20]
+    assert len(made) == record["rows"] == 16 and [s["rows"] for s in record["sizes"]] == [16]
     lengths = made.scores["length"][made.picks]
     assert lengths.tolist() == sorted(lengths, reverse=True)
     assert made.notes[0] == note(record)
+
+
+def test_a_method_that_offers_fewer_rows_ends_with_the_whole_pool(
+    quick: QuickTuning, tiny_model: Model, tmp_path: Path
+):
+    pool, held_out = (Pool.read(path) for path in files(tmp_path))
+    made = enough(pool, "longest", held_out, tiny_model, work=tmp_path / "work", cap=4, seeds=1)
+    record = made.records["auto.json"]
+    assert record["passed_over"] == [16] and len(made) == record["rows"] == len(pool)
+    assert "too few sizes were tried to tell" in made.notes[0]
+    assert made.method["name"] == "longest" and made.reasons[0] == "one of the whole pool"
+
+
+@pytest.mark.usefixtures("first_size")
+def test_what_was_tuned_to_choose_is_not_tuned_again(
+    quick: QuickTuning, tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("modicum.methods.lobass.tune", quick)
+    pool, held_out = (Pool.read(path) for path in files(tmp_path))
+    made = enough(pool, "lobass", held_out, tiny_model, work=tmp_path / "work", seeds=1)
+    assert len(made) == made.records["auto.json"]["rows"] == 16
+    assert quick.trained.count("reference") == 1
+    assert (tmp_path / "work/reference/training.json").exists()
+    assert not list((tmp_path / "work/auto/selections").glob("*/work"))
+    assert not any("chosen anew" in each for each in made.notes)
+
+
+def test_what_the_pool_shares_with_held_out_rows_is_said_before_and_after(
+    quick: QuickTuning, tiny_model: Model, tmp_path: Path
+):
+    pool, _ = (Pool.read(path) for path in files(tmp_path))
+    with pytest.warns(UserWarning, match="1 of 20 rows ask what a held-out row asks"):
+        held_out = Pool.read(write(tmp_path / "same.jsonl", [row(3, "e"), row(101, "e")]))
+        made = enough(pool, "random", held_out, tiny_model, work=tmp_path / "work", seeds=1)
+    assert any("ask what a held-out row asks" in each for each in made.notes)
+    assert 3 not in made.picks.tolist()
 
 
 def test_select_auto_leaves_a_subset_and_what_led_there(

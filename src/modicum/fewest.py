@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from modicum.choose import Selection, answer
 from modicum.comparing import Rules, prepare
+from modicum.context import Context
 from modicum.evidence.growing import EPSILON, Grown, grow
 from modicum.meter import Meter
 from modicum.models import Model, Precision
 from modicum.parts import build, describe, find
 from modicum.pool import Pool
 from modicum.question import Question, ask
-from modicum.selection.budget import Budget
+from modicum.selection.budget import Budget, Step
 from modicum.training import Recipe
 from modicum.usable import TooLong, meter_of
 
 RECORD = "auto.json"
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many rows are enough, the question which ones, and what was said beforehand."""
+
+    question: Question
+    grown: Grown
+    method: Any  # that was asked for
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Everything:
+    """All rows, as they stand: where fewer are not enough there is nothing to choose."""
+
+    name: ClassVar[str] = "whole pool"
+
+    def __call__(self, context: Context) -> Iterator[Step]:
+        return (Step(i, "one of the whole pool") for i in range(len(context.pool)))
 
 
 def enough(
@@ -61,8 +84,9 @@ def enough(
         model, too_long=too_long, max_tokens=max_tokens, precision=precision, store=None
     )
     part = build(find("modicum.methods", method) if isinstance(method, str) else method, options)
-    found = search(pool, part, evaluation, meter, Path(work), rules, epsilon, target)
-    return concluded(*found, Path(work))
+    return concluded(
+        search(pool, part, evaluation, meter, Path(work), rules, epsilon, target, _warn), Path(work)
+    )
 
 
 def search(
@@ -74,44 +98,71 @@ def search(
     rules: Rules,
     epsilon: float,
     target: Pool | None,
-) -> tuple[Question, Grown]:
-    """How many rows are enough, and the question which ones."""
+    say: Callable[[str], None],
+) -> Found:
+    """How many rows are enough; `say` is told beforehand what held-out rows the pool shares."""
     label = describe(part)["name"]
     asked = prepare(pool, {label: part}, ["1"], evaluation, meter, work / "auto", rules, target)
-    grown = grow(asked.contest, label, part, rules.seeds, epsilon)
+    for each in asked.notes:
+        say(each)
+    contest = replace(asked.contest, keep_work=True)
+    grown = grow(contest, label, part, rules.seeds, epsilon)
+    whole = grown.selection is None
     question = ask(
         pool,
-        part,
+        _Everything() if whole else part,
         Budget(float(grown.rows), "rows"),
         meter,
         rules.seeds[0],
-        target=asked.contest.target,
+        target=None if whole else contest.target,
         barred=asked.left_out,
         too_long=rules.too_long,
         train=rules.train,
         memory=rules.memory,
     )
-    return question, grown
+    return Found(question, grown, part, asked.notes)
 
 
-def concluded(question: Question, grown: Grown, work: Path) -> Selection:
-    """The rows that are enough, with all that led there."""
-    made = answer(question, work, foretell=False)
-    made.meter.ledger.add(grown.arms)  # the untuned model's exam is on it already
+def concluded(found: Found, work: Path) -> Selection:
+    """The rows that are enough, as they were measured, with all that led there."""
+    grown, selections = found.grown, work / "auto" / "selections"
+    if grown.selection is not None:  # what the method tuned to choose them is not tuned again
+        _move(selections / grown.selection / "work", work)
+    made = answer(found.question, work, foretell=False)
+    made.meter.ledger.add(grown.arms)  # measuring the untuned model is on it already
+    taken = [made.pool.ids[i] for i in made.picks]
+    other = len(set(taken) - set(grown.ids))
+    again = (f"chosen anew, {other:,} of the rows are others than those measured",) * bool(other)
+    for kept in selections.glob("*/work"):
+        shutil.rmtree(kept, ignore_errors=True)
     return replace(
         made,
-        notes=(note(grown.record), *made.notes),
+        method=describe(found.method),
+        notes=(note(grown.record), *again, *found.notes, *made.notes),
         records={**made.records, RECORD: grown.record},
     )
 
 
+def _move(kept: Path, work: Path) -> None:
+    for path in kept.iterdir() if kept.exists() else ():
+        if not (work / path.name).exists():
+            path.replace(work / path.name)
+
+
+def _warn(said: str) -> None:
+    warnings.warn(said, stacklevel=3)
+
+
 def note(record: Mapping[str, Any]) -> str:
     """What was found, in one line."""
-    last = record["sizes"][-1]
-    gain = f"{last['gain']:.4g} ({last['low']:.4g} to {last['high']:.4g})"
+    sizes = {each["rows"]: each for each in record["sizes"]}
+    taken, last = sizes[record["rows"]], record["sizes"][-1]
+    gain = f"{taken['gain']:.4g} ({taken['low']:.4g} to {taken['high']:.4g})"
     said = f"gain in {record['measure']} over the untuned model {gain}"
-    if record["curve"] is None or record["rows"] == record["of"]:
-        return f"the whole pool of {record['of']:,} rows was taken: fewer were not enough; {said}"
+    if record["rows"] == record["of"]:
+        few = record["curve"] is None
+        why = "too few sizes were tried to tell" if few else "fewer were not enough"
+        return f"the whole pool of {record['of']:,} rows was taken: {why}; {said}"
     expected = record["expected"]
     more = "twice as many are" if 2 * record["rows"] < record["of"] else "the whole pool is"
     return (

@@ -36,6 +36,7 @@ from modicum.cli.options import (
     pairs,
     print_json,
     reading_of,
+    say,
     show_done,
 )
 from modicum.errors import OptionError
@@ -134,7 +135,7 @@ def compare_command(
     wanted = Wanted(method, _words(budget), held_out, target or [], given, rules, max_tokens)
     reading = reading_of(pool, format, fields, skip_bad)
     found = model_of(model, precision, trust_remote_code)
-    done = run_compare(reading, out, wanted, found, _say, dry_run)
+    done = run_compare(reading, out, wanted, found, say, dry_run)
     if isinstance(done, dict) or not as_json:
         show_done(done, as_json, compared)
     else:
@@ -150,10 +151,6 @@ def _full(full: bool, seeds: range, given: int | None) -> Sequence[int]:
     if given is not None and not full:
         raise OptionError("--full-seeds and --no-full are given; leave one of them out")
     return seeds if full else []
-
-
-def _say(note: str) -> None:
-    typer.echo(f"modicum: {note}", err=True)
 
 
 def _judge(url: str | None, name: str | None) -> Judge | None:

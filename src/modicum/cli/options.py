@@ -158,6 +158,11 @@ def memory_of(given: str | None) -> int | None:
     return None if given is None else parse(given)
 
 
+def say(note: str) -> None:
+    """What the user should know before anything is trained."""
+    typer.echo(f"modicum: {note}", err=True)
+
+
 def show_done(done: Done | dict[str, Any], as_json: bool, shown: Callable[[Done], None]) -> None:
     from modicum import show
 

@@ -34,6 +34,7 @@ from modicum.cli.options import (
     pairs,
     print_json,
     reading_of,
+    say,
     show_done,
 )
 
@@ -124,6 +125,7 @@ def select_command(
         too_long=one_of("--too-long", too_long, TOO_LONG),
         max_tokens=max_tokens,
         memory=memory_of(memory),
+        say=say,
         dry=dry_run,
     )
     if isinstance(done, dict):

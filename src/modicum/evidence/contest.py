@@ -37,6 +37,7 @@ class Contest:
     keep_models: Keep
     chosen_under: int | None = None  # the seed that all but chance choose under; None: the arm's
     memory: int | None = None
+    keep_work: bool = False  # what methods made to choose, beside their picks
 
     @property
     def lengths_N(self) -> np.ndarray:

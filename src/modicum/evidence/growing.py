@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modicum.errors import OptionError
+from modicum.errors import BudgetError, OptionError
 from modicum.evaluation.paired import Interval, seeds_and_examples
-from modicum.evidence.arms import Arm, charge, run_arm
+from modicum.evidence.arms import FULL, Arm, charge, rows_of, run_arm
 from modicum.evidence.contest import Contest
 from modicum.evidence.exam import values_of
 from modicum.evidence.plateau import LEAST, Curve, fitted
@@ -30,7 +30,9 @@ class Grown:
 
     rows: int
     record: dict[str, Any]
-    arms: dict[str, Any]  # what choosing, tuning and the exams cost, of what `spent` says
+    arms: dict[str, Any]  # what choosing, tuning and measuring cost, of what `spent` says
+    selection: str | None  # the folder below `selections/` of those rows; None: the whole pool
+    ids: list[str]  # of those rows, in the order taken
 
 
 def ladder(rows: int) -> list[int]:
@@ -48,31 +50,31 @@ def grow(
     """Tune on ever more of a method's picks; stop where the gain reaches the foretold one.
 
     The gain is over the untuned model, in the exam's first value, with a 95 % interval. From three
-    sizes on a curve foretells the gain of the whole pool. Enough is the first size whose interval
-    reaches within `epsilon` of it, as a share of that gain, and whose own gain is shown. If none
-    does, the whole pool is taken.
+    sizes on a curve foretells the gain of the whole pool. Enough is the smallest size so far whose
+    interval reaches within `epsilon` of it, as a share of that gain, and whose own gain is shown.
+    If none does, the whole pool is taken. A size that the method cannot give is passed over.
     """
     if not 0 < epsilon < 1:
         raise OptionError(f"--epsilon {epsilon}: give a share of the gain, such as 0.05")
-    rows = len(contest.pool)
-    sizes = ladder(rows)
-    contest = replace(contest, budgets={str(k): Budget(float(k), "rows") for k in sizes})
-    untuned, told, total = contest.untuned(), list[dict[str, Any]](), Ledger()
-    charged = set[str]()
+    rows, told, passed = len(contest.pool), list[dict[str, Any]](), list[int]()
+    untuned, total, charged = contest.untuned(), Ledger(), set[str]()
     name, way = next(iter(contest.exam.compared(untuned).items()))
     before_N, sign = values_of(untuned)[name], -1.0 if way == "lower" else 1.0
     curve: Curve | None = None
-    for size in sizes:
-        arms = [run_arm(contest, Arm(label, part, str(size), seed), None) for seed in seeds]
+    found: dict[str, Any] | None = None
+    for size in ladder(rows):
+        if (arms := _arms(contest, label, part, size, seeds)) is None:
+            passed.append(size)
+            continue
         gain_SN = sign * np.stack([values_of(arm)[name] - before_N for arm in arms])
         told.append(_told(size, arms, seeds_and_examples(gain_SN[:, _known(gain_SN)])))
         charge(total, arms, charged)
         if len(told) >= LEAST:
             curve = fitted([each["rows"] for each in told], [each["gain"] for each in told])
             told[-1]["foretold"] = curve.at(rows)
-            if told[-1]["low"] > 0 and told[-1]["high"] >= (1 - epsilon) * curve.at(rows):
+            if (found := _enough(told, (1 - epsilon) * curve.at(rows))) is not None:
                 break
-    arms_cost = total.to_json()
+    arms_cost, found = total.to_json(), found or told[-1]
     total.add(contest.shared_ledger())
     record = {
         "measure": name,
@@ -81,13 +83,49 @@ def grow(
         "seeds": list(seeds),
         "untuned": untuned["metrics"][name],
         "sizes": told,
+        "passed_over": passed,
         "curve": curve and curve._asdict(),
-        "rows": told[-1]["rows"],
+        "rows": found["rows"],
         "of": rows,
-        "expected": _expected(curve, told[-1], rows),
+        "expected": _expected(curve, found, rows),
         "spent": total.to_json(),
     }
-    return Grown(told[-1]["rows"], record, arms_cost)
+    return Grown(found["rows"], record, arms_cost, *_measured(contest, label, part, found, seeds))
+
+
+def _enough(told: Sequence[dict[str, Any]], wanted: float) -> dict[str, Any] | None:
+    """The smallest size whose gain is shown and whose interval reaches what is wanted."""
+    return next((each for each in told if each["low"] > 0 and each["high"] >= wanted), None)
+
+
+def _arms(
+    contest: Contest, label: str, part: Method, size: int, seeds: Sequence[int]
+) -> list[dict[str, Any]] | None:
+    """The arms of a size under every seed; None where the method cannot give so few or so many."""
+    if size == len(contest.pool):
+        return [run_arm(contest, Arm(FULL, None, None, seed), None) for seed in seeds]
+    here = _asking(contest, part, size)
+    try:
+        return [run_arm(here, Arm(label, part, str(size), seed), None) for seed in seeds]
+    except BudgetError:
+        return None
+
+
+def _asking(contest: Contest, part: Method, size: int) -> Contest:
+    """The contest for one size; a method that tunes is asked for all sizes at once if they nest."""
+    sizes = ladder(len(contest.pool))[:-1] if hasattr(part, "plan") else [size]
+    return replace(contest, budgets={str(k): Budget(float(k), "rows") for k in sizes})
+
+
+def _measured(
+    contest: Contest, label: str, part: Method, found: Mapping[str, Any], seeds: Sequence[int]
+) -> tuple[str | None, list[str]]:
+    """The selection of a size that was measured first: its folder, and its rows' ids."""
+    if found["rows"] == len(contest.pool):
+        return None, list(contest.pool.ids)
+    here = _asking(contest, part, found["rows"])
+    picks_K, facts = rows_of(here, Arm(label, part, str(found["rows"]), seeds[0]))
+    return None if facts is None else facts["name"], [contest.pool.ids[i] for i in picks_K]
 
 
 def _known(gain_SN: np.ndarray) -> np.ndarray:
@@ -107,10 +145,10 @@ def _told(size: int, arms: Sequence[Mapping[str, Any]], gain: Interval) -> dict[
     }
 
 
-def _expected(curve: Curve | None, last: Mapping[str, Any], rows: int) -> dict[str, float] | None:
+def _expected(curve: Curve | None, found: Mapping[str, Any], rows: int) -> dict[str, float] | None:
     """What the curve expects of more rows, beyond what the chosen ones brought."""
     if curve is None:
         return None
-    here = curve.at(last["rows"])
-    doubled = min(2 * last["rows"], rows)
+    here = curve.at(found["rows"])
+    doubled = min(2 * found["rows"], rows)
     return {"doubled": curve.at(doubled) - here, "whole_pool": curve.at(rows) - here}

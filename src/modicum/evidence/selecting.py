@@ -74,7 +74,7 @@ def _picked(
     work.mkdir(parents=True, exist_ok=True)
     made = answer(question(contest, part, budget, seed, ledger), work, foretell=False)
     contest.base.model.release()
-    if contest.keep_models == "none":
+    if contest.keep_models == "none" and not contest.keep_work:
         shutil.rmtree(work, ignore_errors=True)
     return {
         "budget": budget,

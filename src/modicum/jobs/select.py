@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,9 +104,13 @@ def run_select(
     max_tokens: int | None,
     memory: int | None = None,
     auto: Auto | None = None,
+    say: Callable[[str], None],
     dry: bool = False,
 ) -> Done | dict[str, Any]:
-    """`modicum select`; with `dry` only the plan of it, and nothing is written."""
+    """`modicum select`; with `dry` only the plan of it, and nothing is written.
+
+    `say` is told what the user should know before anything is trained.
+    """
     from modicum.choose import answer
     from modicum.output import write_selection
     from modicum.parts import build, find
@@ -147,8 +151,9 @@ def run_select(
             from modicum.fewest import concluded, search
 
             rules, aim = auto.rules(seed, **how), others["target"]
-            found = search(pool, part, held_out, meter, folder, rules, auto.epsilon, aim)
-            made = concluded(*found, folder)
+            share = auto.epsilon
+            found = search(pool, part, held_out, meter, folder, rules, share, aim, say)
+            made = concluded(found, folder)
         write_selection(made, folder, command)
 
     if dry:
@@ -174,20 +179,11 @@ def exported(done: Done, trainers: Sequence[str]) -> list[Path]:
 def _method(method: str, settings: Mapping[str, str], part: Any, model: Model) -> dict[str, Any]:
     """What decides what a method does."""
     from modicum.parts import code_of
+    from modicum.question import rests_on
 
     return {
         "method": method,
         "code": code_of(method),
         "settings": dict(sorted(settings.items())),
-        "reference": _reference(part, model),
+        "rests_on": rests_on(part, model),
     }
-
-
-def _reference(part: Any, model: Model) -> str | None:
-    """Which model a method measures with besides the one given, as it lies there now."""
-    from modicum.models import find_model
-
-    named = getattr(part, "reference", None)
-    if not isinstance(named, str | Path):
-        return None
-    return find_model(named, trust_remote_code=model.trust_remote_code).fingerprint
