@@ -91,6 +91,9 @@ class Claim:
             write_json(kept / piece.name / f"{path.parent.name}.json", {**about, "values": values})
         record = folder / "out" / "compare.json"
         if record.exists():
+            for stale in (kept / piece.name).glob("*.json"):  # of a line that was changed since
+                if not (folder / "out" / "arms" / stale.stem).exists():
+                    stale.unlink()
             found = json.loads(record.read_text(encoding="utf-8"))
             found["arms"] = [{k: v for k, v in a.items() if k != "values"} for a in found["arms"]]
             found["untuned"] = {k: v for k, v in found["untuned"].items() if k != "values"}

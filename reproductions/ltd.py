@@ -38,23 +38,25 @@ def pieces(size: str) -> Iterator[Piece]:
         )
     yield Piece(
         "nli-whole",
-        "What do all of the task's rows bring in two epochs, beside 10 % in two epochs?",
+        "Are 10 %, 1 % or 0.5 % of the task's rows as good as all of them, in two epochs each?",
         pool,
         exam,
-        f"-m ltd -k 10% --target {aim} --measure choice,loss --seeds 1 --train num_train_epochs=2",
+        f"-m ltd -k 10%,1%,0.5% --target {aim} --measure choice,loss --seeds 3 --full-seeds 2 "
+        "--train num_train_epochs=2",
     )
     yield Piece(
         "templates",
         "At 10 % and equal steps: is one way of asking better than four, asked in that way?",
         pool,
         exam,
-        f"-m reproductions.one_source:OneSource -k 10% --fields source=template {asked}",
+        f"-m reproductions.one_source:OneSource -k 10% {asked}",
     )
 
 
 def _told(rows: list[Row]) -> list[Row]:
-    """Rows with a label: some of SNLI's have none."""
-    return [row for row in rows if row["answer"] != "-"]
+    """Rows with a label (some of SNLI's have none), whose source is their way of asking."""
+    labelled = (row for row in rows if row["answer"] != "-")
+    return [{**row, "source": f"template {row['template']}"} for row in labelled]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ class OneSource:
     last: bool = False
 
     def __call__(self, context: mo.Context) -> Iterator[mo.Step]:
-        wanted = sorted(set(context.pool.sources))[-1 if self.last else 0]
+        names = sorted(set(context.pool.sources))
+        if len(names) < 2:
+            raise mo.ModicumError(f"all rows are of source {names[0]}: there is nothing to choose")
+        wanted = names[-1 if self.last else 0]
         of_it = [i for i, name in enumerate(context.pool.sources) if name == wanted]
         for i in np.random.default_rng(context.seed).permutation(of_it):
             yield mo.Step(int(i), f"of source {wanted}")

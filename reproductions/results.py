@@ -74,7 +74,7 @@ def _means(record: Row) -> Iterator[str]:
     lines = [("untuned", "", "", "", "", "", *before)]
     for row in record["summary"]:
         sizes = (f"{row[key]:,.0f}" for key in ("rows", "tokens", "steps"))
-        cells = (_spread(row["metrics"][name]) for name in shown)
+        cells = (_spread(row["metrics"].get(name)) for name in shown)
         lines.append((row["method"], row["budget"] or "all", len(row["seeds"]), *sizes, *cells))
     yield from _table(("arm", "budget", "seeds", "rows", "tokens", "steps", *shown), lines)
 
@@ -85,10 +85,10 @@ def _pairs(record: Row) -> Iterator[str]:
             " − ".join(pair["methods"]),
             pair["budget"],
             f"{pair['measure']} ({pair['better']} is better)",
-            f"{pair['difference']:+.4f}",
-            f"{pair['low']:+.4f} to {pair['high']:+.4f}",
+            _signed(pair["difference"]),
+            f"{_signed(pair['low'])} to {_signed(pair['high'])}",
             pair["verdict"] + (", one seed" if pair["anecdote"] else ""),
-            f"{pair['could_have_seen']:.4f}",
+            _signed(pair["could_have_seen"]).removeprefix("+"),
         )
         for pair in record["pairs"]
         if pair["measure"] != "bits_per_byte"
@@ -168,6 +168,10 @@ def _spread(figures: Row | None) -> str:
     if not figures or figures["mean"] is None:
         return ""
     return f"{figures['mean']:.4f}" + ("" if figures["sd"] is None else f" ± {figures['sd']:.4f}")
+
+
+def _signed(value: float | None) -> str:
+    return "?" if value is None else f"{value:+.4f}"
 
 
 def _share(share: float | None) -> str:

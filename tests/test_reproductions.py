@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ def test_the_pieces_are_small_whole_and_hold_nothing_out_that_is_learned(
         assert len(learned) == len(piece.pool)
         assert not learned & {row["id"] for row in piece.held_out}
         assert piece.asks and "--seeds" in piece.line
+        if "OneSource" in piece.line:
+            assert len({row["source"] for row in piece.pool}) > 1
+        if initial := re.search(r"initial=(\d+)", piece.line):
+            share = re.search(r"-k (\d+)%", piece.line)
+            assert share and int(initial[1]) * 4 == len(piece.pool) * int(share[1]) // 100
 
 
 def test_in_the_pool_whose_answer_is_known_half_the_rows_carry_another_rows_answer():
