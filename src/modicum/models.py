@@ -263,9 +263,8 @@ def _from_gguf(path: Path) -> Path:
         if not folder.is_dir():  # another process may have been faster
             unfinished.replace(folder)
     except (ValueError, LookupError, OSError, NotImplementedError, struct.error) as error:
-        raise ModelError(
-            f"{path} cannot be read as a GGUF language model: {first_line(error)}"
-        ) from error
+        said = f"{path} cannot be read as a GGUF language model: {first_line(error)}"
+        raise ModelError(said) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder

@@ -133,11 +133,8 @@ def run_select(
     told |= {"auto": auto and auto.told(held_out)}
     told |= {name: other and inputs(other) for name, other in others.items()}
     told |= _method(method, settings, part, model)
-    command = {
-        "command": "select",
-        **told,
-        **shared(reading, pool, model, too_long, max_tokens),
-    }
+    told |= shared(reading, pool, model, too_long, max_tokens)
+    command = {"command": "select", **told}
     meter = meter_of(model, too_long=too_long, max_tokens=max_tokens, precision="auto", store=None)
     how: dict[str, Any] = {"too_long": too_long, "train": train, "memory": memory}
 
