@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modicum.cache import cache_folder, file_hash, write_durably
+from modicum.cache import cache_folder, file_hash
 from modicum.store import Block, Store
 
 
@@ -109,28 +109,6 @@ def test_fifty_thousand_keys_are_found_in_a_moment(block):
         block.add(keys[part : part + 1_000], np.arange(part, part + 1_000, dtype=np.float32))
     found = Block(block.folder).load(keys[::-1])
     assert found.values_N.tolist() == list(range(52_000))[::-1]
-
-
-def test_a_writer_that_fails_leaves_nothing(tmp_path):
-    def fail(beside):
-        beside.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_durably(tmp_path / "a" / "file", fail)
-    assert list((tmp_path / "a").iterdir()) == []
-
-
-def test_a_writer_that_fails_leaves_what_was_there(tmp_path):
-    (tmp_path / "file").write_text("whole")
-
-    def fail(beside):
-        beside.write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_durably(tmp_path / "file", fail)
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file", "whole")]
 
 
 def test_a_file_hash_follows_the_bytes(tmp_path):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
+
+from modicum import durable
 
 
 def cache_folder() -> Path:
@@ -15,19 +15,6 @@ def cache_folder() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base).expanduser() / "modicum"
-
-
-def write_durably(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all: beside its place, flushed to the disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-    try:
-        write(beside)
-        with beside.open("rb") as written:
-            os.fsync(written.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def file_hash(path: Path) -> str:
@@ -42,5 +29,5 @@ def file_hash(path: Path) -> str:
         return remembered.read_text().strip()
     with real.open("rb") as data:
         made = hashlib.file_digest(data, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    write_durably(remembered, lambda beside: beside.write_text(made + "\n"))
+    durable.write_text(remembered, made + "\n")
     return made

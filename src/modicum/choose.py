@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modicum import durable
 from modicum.cache import cache_folder
 from modicum.context import Context, Looked
 from modicum.errors import ModicumError, OptionError, RunError
@@ -139,13 +139,12 @@ def _aside(asked: Question) -> Selection:
         ) from error
     try:
         made = answer(asked, folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        durable.remove(folder)
         return made
     except ModicumError as error:
         error.add_note(f"what was finished lies in {folder}; the same call would go on with it")
         raise
     finally:
-        folder.with_suffix(".lock").unlink(missing_ok=True)
         lock.release()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modicum.cache import write_durably
+from modicum import durable
 from modicum.errors import InputError, OptionError, RunError
 from modicum.models import DEFAULT_HUB_ID
 from modicum.pool import Pool
@@ -218,5 +218,5 @@ def _unlearned(pool: Pool) -> OptionError:
 
 def _once(path: Path, text: str) -> Path:
     if not path.exists():
-        write_durably(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+        durable.write_text(path, text)
     return path

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from modicum import durable
 from modicum.choose import Selection, answer
 from modicum.comparing import Rules, prepare
 from modicum.context import Context
@@ -134,7 +134,7 @@ def concluded(found: Found, work: Path) -> Selection:
     other = len(set(taken) - set(grown.ids))
     again = (f"chosen anew, {other:,} of the rows are others than those measured",) * bool(other)
     for kept in selections.glob("*/work"):
-        shutil.rmtree(kept, ignore_errors=True)
+        durable.remove(kept)
     return replace(
         made,
         method=describe(found.method),
@@ -146,7 +146,7 @@ def concluded(found: Found, work: Path) -> Selection:
 def _move(kept: Path, work: Path) -> None:
     for path in kept.iterdir() if kept.exists() else ():
         if not (work / path.name).exists():
-            path.replace(work / path.name)
+            durable.move(path, work / path.name)
 
 
 def _warn(said: str) -> None:

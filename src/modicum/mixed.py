@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modicum import durable
 from modicum.cache import file_hash
 from modicum.errors import ModicumError, RunError
 from modicum.readers.mix import write_mix
@@ -48,14 +49,14 @@ def open_mix(path: Path, command: Mapping[str, Any]) -> bool:
     if path.exists() and not ours:
         raise RunError(f"{path} exists, and this command did not write it; choose another -o")
     if ours:
-        path.unlink(missing_ok=True)  # whole or not, its manifest is missing
+        durable.remove(path)  # whole or not, its manifest is missing
     write_json(claim, told)
     return False
 
 
 def give_up_mix(path: Path) -> None:
     """Take back `open_mix` for a command that was refused."""
-    _claim(path).unlink(missing_ok=True)
+    durable.remove(_claim(path))
 
 
 def write_mixed(mix: Mix, path: Path, command: Mapping[str, Any] | None = None) -> Path:

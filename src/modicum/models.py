@@ -11,15 +11,14 @@ import importlib.util
 import json
 import platform
 import re
-import shutil
 import struct
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from uuid import uuid4
 
+from modicum import durable
 from modicum.cache import cache_folder, file_hash
 from modicum.errors import ModelError
 
@@ -246,9 +245,7 @@ def _from_gguf(path: Path) -> Path:
     from safetensors.torch import save_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    unfinished = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.part")
-    unfinished.mkdir(parents=True)
-    try:
+    def fill(unfinished: Path) -> None:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
             model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
@@ -260,13 +257,14 @@ def _from_gguf(path: Path) -> Path:
         (unfinished / "config.json").write_text(json.dumps(config, indent=1, default=str))
         save_model(model, str(unfinished / "model.safetensors"), metadata={"format": "pt"})
         tokenizer.save_pretrained(unfinished)
-        if not folder.is_dir():  # another process may have been faster
-            unfinished.replace(folder)
+
+    try:
+        durable.new_folder(folder, fill)
     except (ValueError, LookupError, OSError, NotImplementedError, struct.error) as error:
+        if getattr(error, "errno", None):  # the disk is full, or refuses
+            raise
         said = f"{path} cannot be read as a GGUF language model: {first_line(error)}"
         raise ModelError(said) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 

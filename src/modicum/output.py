@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modicum.cache import write_durably
+from modicum import durable
 from modicum.cost import beside_actual, cost
 from modicum.errors import RunError
 from modicum.report import add_report, spared
@@ -58,7 +57,7 @@ def write_selection(
     add_report(folder, told)
     write_json(folder / "manifest.json", told)
     for leftover in selection.leftovers:
-        shutil.rmtree(leftover, ignore_errors=True)
+        durable.remove(leftover)
     return folder
 
 
@@ -193,7 +192,7 @@ def _begin(folder: Path, command: Mapping[str, Any] | None, caller: str) -> None
 
 
 def _write_rows(table: pa.Table, pool: Pool, folder: Path) -> None:
-    write_durably(folder / "rows.parquet", lambda beside: pq.write_table(table, beside))
+    durable.write(folder / "rows.parquet", lambda beside: pq.write_table(table, beside))
     if pool.rejected:
         write_rejected(pool.rejected, folder / "rejected.jsonl")
 

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modicum.cache import write_durably
+from modicum import durable
+from modicum.durable import half_written
 from modicum.errors import RunError
 from modicum.pool import Pool, Rejected
 
@@ -40,7 +41,7 @@ def open_run(folder: Path, command: Mapping[str, Any]) -> bool:
         raise RunError(f"{folder} is a file, not a folder; choose another -o")
     about = folder / "command.json"
     if not about.exists():
-        if folder.exists() and any(not _half_written(path) for path in folder.iterdir()):
+        if folder.exists() and any(not half_written(path) for path in folder.iterdir()):
             raise RunError(f"{folder} is not empty and is no run folder; choose another -o")
         write_json(about, command)
         return False
@@ -52,7 +53,7 @@ def open_run(folder: Path, command: Mapping[str, Any]) -> bool:
 def give_up(folder: Path) -> None:
     """Take back `open_run` for a command that was refused before it made anything."""
     if [path.name for path in folder.iterdir()] == ["command.json"]:
-        (folder / "command.json").unlink()
+        durable.remove(folder / "command.json")
 
 
 def clear_unfinished(folder: Path) -> None:
@@ -61,9 +62,9 @@ def clear_unfinished(folder: Path) -> None:
     Whatever else lies in the folder is not ours to remove, and a finished run has a manifest.
     """
     for path in folder.iterdir():
-        ours = path.name in _LEFT or _SUBSET.fullmatch(path.name) or _half_written(path)
+        ours = path.name in _LEFT or _SUBSET.fullmatch(path.name) or half_written(path)
         if path.is_file() and ours:
-            path.unlink()
+            durable.remove(path)
 
 
 def run_name(command: Mapping[str, Any], words: str) -> str:
@@ -74,7 +75,9 @@ def run_name(command: Mapping[str, Any], words: str) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON durably. NaN is not JSON, and is refused."""
-    _write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    durable.write_text(
+        path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    )
 
 
 def write_rejected(rejected: tuple[Rejected, ...], path: Path) -> None:
@@ -82,7 +85,7 @@ def write_rejected(rejected: tuple[Rejected, ...], path: Path) -> None:
     rows = (
         {"file": r.path, "row": r.row, "reason": r.reason, "detail": r.detail} for r in rejected
     )
-    _write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    durable.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def inputs(pool: Pool) -> list[dict[str, Any]]:
@@ -99,13 +102,6 @@ def versions(more: Sequence[str] = ()) -> dict[str, str]:
     }
 
 
-def _write_text(path: Path, text: str) -> None:
-    def write(beside: Path) -> None:
-        beside.write_text(text, encoding="utf-8")
-
-    write_durably(path, write)
-
-
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object that a command left; a `RunError` if this is none."""
     try:
@@ -115,10 +111,6 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RunError(f"{path} was not written by Modicum; choose another -o")
     return found
-
-
-def _half_written(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".part")
 
 
 def difference(before: Mapping[str, Any], command: Mapping[str, Any]) -> str:

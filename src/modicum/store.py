@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from modicum.cache import cache_folder, write_durably
+from modicum import durable
+from modicum.cache import cache_folder
 
 KEY_BYTES = 16
 _KEY = pa.binary(KEY_BYTES)
@@ -113,7 +114,7 @@ class Block:
             "values": np.ascontiguousarray(values_N, dtype=np.float32),
         }
         name = f"{time.time_ns():020d}-{uuid4().hex[:8]}.safetensors"
-        write_durably(self.folder / name, lambda beside: save_file(tensors, beside))
+        durable.write(self.folder / name, lambda beside: save_file(tensors, beside))
 
     def _shards(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from modicum import durable
 from modicum.cache import cache_folder
 from modicum.chat.access import Access
 
@@ -54,14 +54,7 @@ class Replies:
         """Append a reply durably. Several threads may."""
         line = json.dumps(reply._asdict()).encode() + b"\n"
         with self._lock:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab+", buffering=0) as file:
-                if end := file.seek(0, os.SEEK_END):
-                    file.seek(end - 1)
-                    if file.read(1) != b"\n":
-                        line = b"\n" + line  # after a half line, which then stands alone
-                file.write(line)
-                os.fsync(file.fileno())
+            durable.append(self._path, line)
 
 
 def _read(line: bytes) -> Reply | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modicum import durable
 from modicum.evidence.contest import Contest
 from modicum.evidence.selecting import chosen, plain
 from modicum.ledger import Ledger
@@ -51,7 +51,7 @@ def run_arm(contest: Contest, arm: Arm, steps: int | None) -> dict[str, Any]:
     kept = contest.rounds(f"arms/{arm.name}", ledger, "" if steps is None else f", {steps} steps")
     facts = kept.once("arm", lambda: _tuned(contest, arm, picks_K, steps, ledger))
     if contest.keep_models == "none":  # a kill may have come before
-        shutil.rmtree(contest.folder / "models" / arm.name, ignore_errors=True)
+        durable.remove(contest.folder / "models" / arm.name)
     own, whole = ledger.to_json(), Ledger()
     whole.add(own)
     if selection is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modicum import durable
 from modicum.choose import answer
 from modicum.errors import BudgetError
 from modicum.evidence.contest import Contest
@@ -75,7 +75,7 @@ def _picked(
     made = answer(question(contest, part, budget, seed, ledger), work, foretell=False)
     contest.base.model.release()
     if contest.keep_models == "none" and not contest.keep_work:
-        shutil.rmtree(work, ignore_errors=True)
+        durable.remove(work)
     return {
         "budget": budget,
         "options": made.method,

@@ -15,13 +15,14 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from modicum import durable
 from modicum.errors import InputError
 from modicum.pool import Pool, SourceFile, in_pool_order
 from modicum.readers.columnar import Columnar, columnar_writer, open_columnar, taken
 from modicum.readers.hub import open_hub
 from modicum.readers.layout import layout, text_start
 from modicum.readers.sources import HUB, ending_of
-from modicum.readers.streams import compressed, copy, file_hash, new_file, open_bytes, skip
+from modicum.readers.streams import compressed, copy, file_hash, open_bytes, skip
 from modicum.readers.tables import csv_header
 
 
@@ -45,13 +46,12 @@ def write_back(
     for part in _parts(pool, positions):
         check_unchanged(part.file)
         groups.setdefault((part.file.ending, _columns(part.file)), []).append(part)
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     uses = Counter[str]()
     for (ending, _), parts in groups.items():
         uses[ending] += 1
         path = folder / f"{stem}{f'-{uses[ending]}' if uses[ending] > 1 else ''}{ending}"
-        with new_file(path) as file, compressed(file, ending_of(ending)[1]) as out:
+        with durable.new_file(path) as file, compressed(file, ending_of(ending)[1]) as out:
             _write(parts, out)
         written.append(path)
     return written

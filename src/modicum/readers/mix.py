@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from modicum import durable
 from modicum.errors import InputError
 from modicum.pool import Pool, SourceFile
 from modicum.readers.back import Part, ended, header_bytes, opened_columnar, row_bytes
@@ -25,7 +26,7 @@ from modicum.readers.incoming import Lost, anew, each, raw_of, sorted_out, sure
 from modicum.readers.raw import kind_of
 from modicum.readers.schema import under
 from modicum.readers.sources import ending_of
-from modicum.readers.streams import compressed, new_file
+from modicum.readers.streams import compressed
 from modicum.readers.target import Target, target
 
 _BATCH = 4096  # rows that are Python objects at once, on their way into a table
@@ -71,8 +72,7 @@ def write_mix(
     if len(picks_K) and not 0 <= picks_K.min() <= picks_K.max() < len(old):
         raise InputError(f"picks {picks_K.min()}..{picks_K.max()} of a pool of {len(old)}")
     asked, lost = [(new, np.arange(len(new))), (old, picks_K)], Lost()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(path) as file, compressed(file, compression) as out:
+    with durable.new_file(path) as file, compressed(file, compression) as out:
         if into.columnar is None:
             lines = [
                 line for pool, chosen_K in asked for line in _lines(pool, chosen_K, into, lost)

@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import io
 import lzma
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,22 +56,6 @@ def compressed(file: BinaryIO, kind: str) -> Iterator[BinaryIO]:
         return
     with _compressor(file, kind) as stream:
         yield stream
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name only when it is complete; an existing one is refused."""
-    if path.exists():
-        raise InputError(f"{path} already exists; write to a new file or folder")
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def file_hash(path: str | Path) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from modicum.cache import write_durably
+from modicum import durable
 from modicum.progress import progress
 from modicum.report.spread import DRAWS, Map, Spread, drawn_map, spread
 from modicum.runs import write_json
@@ -44,7 +44,7 @@ def leave(selection: Selection, folder: Path) -> None:
     with progress("comparing the spread with chance", DRAWS + 1, "draws") as advance:
         found = spread(looked.vectors_ND, picks_K, advance)
     table = _map_table(looked, on_map, found, len(selection.pool))
-    write_durably(folder / "map.parquet", lambda beside: pq.write_table(table, beside))
+    durable.write(folder / "map.parquet", lambda beside: pq.write_table(table, beside))
     write_json(folder / "spread.json", _told(looked, on_map, found))
 
 
@@ -54,7 +54,7 @@ def leave_texts(pool: Pool, folder: Path) -> None:
     `text` are the first 300 characters of the last words of a user, or of the instruction where
     no user speaks; `answer` those of the last answer that is to be learned, null if there is none.
     """
-    write_durably(folder / "texts.parquet", lambda beside: _write_texts(pool, beside))
+    durable.write(folder / "texts.parquet", lambda beside: _write_texts(pool, beside))
 
 
 def _write_texts(pool: Pool, path: Path) -> None:

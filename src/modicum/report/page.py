@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from modicum.cache import write_durably
+from modicum import durable
 from modicum.report import FIGURES, PAGE
 from modicum.report.printed import Num, data_block, figure, visible
 from modicum.report.run_files import find_run
@@ -34,11 +34,7 @@ def write(folder: Path, manifest: dict[str, Any] | None) -> Path:
     page = made_by[run.kind](run)
     text = html(page)
     write_json(folder / FIGURES, page.figures)
-
-    def put(beside: Path) -> None:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-
-    write_durably(folder / PAGE, put)
+    durable.write_text(folder / PAGE, text)
     return folder / PAGE
 
 

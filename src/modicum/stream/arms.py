@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from modicum import durable
 from modicum.ledger import Ledger
 from modicum.meter import Meter
 from modicum.replay import Plan, Replay, Stage
@@ -52,9 +52,9 @@ def run_arm(course: Course, arm: Arm) -> tuple[list[dict[str, Any]], Ledger]:
         facts.append(here.rounds(ledger).once(t, partial(here.stage, t)))
         course.pay(first, *(f"{first}/{i}" for i in arm.tasks[:2]))
         if t and course.keep_models != "all":
-            shutil.rmtree(here.place(t - 1), ignore_errors=True)
+            durable.remove(here.place(t - 1))
     if course.keep_models == "none":
-        shutil.rmtree(here.place(len(arm.tasks) - 1), ignore_errors=True)
+        durable.remove(here.place(len(arm.tasks) - 1))
     return facts, meter.ledger
 
 

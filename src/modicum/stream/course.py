@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from modicum import durable
 from modicum.ledger import Ledger
 from modicum.meter import Meter
 from modicum.models import Model
@@ -98,17 +98,17 @@ class Course:
     def forget(self, task: int, seed: int) -> None:
         """Remove the model tuned on a task alone."""
         if tuned := self._alone.pop((task, seed), None):
-            shutil.rmtree(tuned.folder, ignore_errors=True)
+            durable.remove(tuned.folder)
 
     def tidy(self) -> None:
         """Remove what is not to be kept, once all arms are done."""
         models = self.folder / "models"
         for path in [] if self.keep_models == "all" else list(models.glob("alone-*")):
-            shutil.rmtree(path, ignore_errors=True)
+            durable.remove(path)
         if self.keep_models == "none":
-            shutil.rmtree(models, ignore_errors=True)
+            durable.remove(models)
         for path in list(models.rglob(MEASURED)):
-            shutil.rmtree(path, ignore_errors=True)
+            durable.remove(path)
 
     def _expert(self, task: int, seed: int) -> Meter:
         tuned = self.alone(task, seed)

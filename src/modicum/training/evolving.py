@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modicum import durable
 from modicum.meter import Meter
 from modicum.render import Rendered
 from modicum.store import Store
@@ -59,7 +59,7 @@ class Evolving:
         """Remove what no round after this one needs."""
         for earlier in range(1, self.tuned_in(number)):
             place = self._place(earlier)
-            shutil.rmtree(place / MEASURED if self.keep_models == "all" else place, True)
+            durable.remove(place / MEASURED if self.keep_models == "all" else place)
 
     def leftover(self, number: int) -> Path:
         """What stays after a round for the next one: of no use once there is none."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modicum import durable
 from modicum.training.options import Recipe
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def rehearse(
         run(trainer)
         stepped = time.monotonic()
         trainer.save_model(str(folder / "model"))
-    shutil.rmtree(folder / "model", ignore_errors=True)
+    durable.remove(folder / "model")
     saved = time.monotonic() - stepped
     (first_at, first_tokens), *_, (last_at, last_tokens) = watch.step_ends[SETTLING - 1 :]
     rate = (last_tokens - first_tokens) / max(last_at - first_at, 1e-9)

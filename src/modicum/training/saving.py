@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modicum import durable
 from modicum.errors import ModelError
 from modicum.models import Model, first_line
 from modicum.training.options import Recipe
@@ -53,28 +54,35 @@ def save(trainer: Trainer, model: Model, folder: Path, recipe: Recipe) -> None:
     """
     aside = folder / ASIDE
     if trainer.is_world_process_zero():
-        shutil.rmtree(aside, ignore_errors=True)  # of a killed run, and perhaps merged
+        durable.remove(aside)  # of a killed run, and perhaps merged
     trainer.save_model(str(aside))
     if not trainer.is_world_process_zero():
         return
     for name in _NOT_KEPT:
-        (aside / name).unlink(missing_ok=True)
+        durable.remove(aside / name)
     if recipe.lora:
-        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
-        aside.replace(folder / ADAPTER)
+        durable.remove(folder / ADAPTER)
+        durable.move(aside, folder / ADAPTER)
         _merge(model, folder / ADAPTER, aside)
-    for path in aside.glob("*.safetensors"):  # they come for their owner's eyes only
-        shutil.copymode(aside / "config.json", path)
-    for pattern in _MODEL:
-        for path in aside.glob(pattern):
-            path.replace(folder / path.name)
+    _only_model(aside)
     for pattern in _TOKENIZER:
         for path in model.folder.glob(pattern):
             if path.is_file():
-                target = folder / path.relative_to(model.folder)
+                target = aside / path.relative_to(model.folder)
                 target.parent.mkdir(exist_ok=True)
                 shutil.copyfile(path, target)
-    shutil.rmtree(aside)
+    durable.move_files(aside, folder)
+
+
+def _only_model(folder: Path) -> None:
+    """Keep what a model is read from, readable for others too: weights come for their owner's eyes
+    only."""
+    kept = {path for pattern in _MODEL for path in folder.glob(pattern)}
+    for path in folder.iterdir():
+        if path not in kept:
+            durable.remove(path)
+    for path in kept:
+        shutil.copymode(folder / "config.json", path)
 
 
 def _merge(model: Model, adapter: Path, folder: Path) -> None:

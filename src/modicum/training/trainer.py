@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.sft_trainer import SFTTrainer
 
+from modicum import durable
 from modicum.errors import TrainingError
 from modicum.training.rows import IGNORED
 
@@ -136,7 +137,9 @@ class Watch(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.is_world_process_zero:
-            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+            saved = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            durable.flush_all(saved)
+            durable.write_text(saved / COMPLETE, "")
 
 
 def last_checkpoint(folder: Path) -> Path | None:

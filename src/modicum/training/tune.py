@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modicum.cache import write_durably
+from modicum import durable
 from modicum.errors import ModicumError, OptionError, RunError, TrainingError
 from modicum.ledger import Ledger
 from modicum.models import Model, first_line, quiet
@@ -104,7 +103,7 @@ def tune(
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     if record["made_from"] != mine:
         raise RunError(f"{folder} holds a model that was tuned otherwise; choose another folder")
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # a kill may have come before
+    durable.remove(folder / CHECKPOINTS)  # a kill may have come before
     ledger.trained(record["tokens_seen"], record["rows_seen"], record["seconds"])
     return Tuned(folder, record)
 
@@ -249,13 +248,13 @@ def _claim(folder: Path, mine: str) -> None:
     foreign = [path.name for path in folder.iterdir() if path.name not in _OURS]
     if foreign:
         raise RunError(f"{folder} is not empty ({foreign[0]}); choose another folder")
-    write_durably(owner, lambda beside: beside.write_text(mine, encoding="utf-8"))
+    durable.write_text(owner, mine)
 
 
 def _give_up(folder: Path) -> None:
     """Take back `_claim` for a training that was refused, or went astray: it ends so again."""
     for name in (CHECKPOINTS, ASIDE):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        durable.remove(folder / name)
 
 
 def _steps(trainer: Trainer) -> int:
