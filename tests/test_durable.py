@@ -28,7 +28,6 @@ ALLOWED = {
     ("training/saving.py", "save_model"),
     ("training/saving.py", "save_pretrained"),
     ("training/rehearsal.py", "save_model"),
-    ("store.py", "save_file"),
 }
 
 

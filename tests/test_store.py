@@ -1,5 +1,8 @@
 """What is measured is found again, and what is half written never is."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -88,6 +91,42 @@ def test_a_truncated_shard_is_reported_and_its_rows_are_unknown(block, kept):
     assert found.damaged == (str(broken),)
     assert found.known_N.tolist() == [True, False, False]
     assert found.values_N[0] == 1.0
+
+
+@pytest.mark.parametrize("at", [0, 9, 100, -60, -1])
+def test_a_shard_with_a_flipped_bit_is_reported_and_its_rows_are_unknown(block, at):
+    block.add([A], np.array([1.0]))
+    block.add([B, C], np.array([2.0, 3.0]))
+    broken = sorted(block.folder.iterdir())[1]
+    flipped = bytearray(broken.read_bytes())
+    flipped[at] ^= 1
+    broken.write_bytes(flipped)
+    found = block.load([A, B, C])
+    assert found.damaged == (str(broken),)
+    assert found.known_N.tolist() == [True, False, False]
+
+
+def test_what_another_block_or_another_program_wrote_is_not_believed(block, store):
+    other = store.block("another", "loss")
+    other.add([A], np.array([7.0]))
+    (shard,) = other.folder.iterdir()
+    block.add([B], np.array([2.0]))
+    shutil.copy(shard, block.folder)
+    shutil.copy(shard, block.folder / "model.safetensors")
+    (block.folder / "folder.safetensors").mkdir()
+    found = block.load([A, B])
+    assert [Path(path).name for path in found.damaged] == sorted(
+        [shard.name, "model.safetensors", "folder.safetensors"]
+    )
+    assert found.known_N.tolist() == [False, True]
+    assert other.load([A]).values_N.tolist() == [7.0]
+
+
+def test_a_store_that_was_moved_is_believed(store, tmp_path):
+    store.block("model", "loss").add([A], np.array([1.0]))
+    store.folder.rename(tmp_path / "elsewhere")
+    found = Store(tmp_path / "elsewhere").block("model", "loss").load([A])
+    assert (found.values_N.tolist(), found.damaged) == ([1.0], ())
 
 
 def test_a_file_that_is_being_written_is_not_read(block):

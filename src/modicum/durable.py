@@ -36,7 +36,12 @@ def write(path: Path, put: Callable[[Path], object]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write one file of UTF-8 text; lines end as they are given."""
-    write(path, lambda beside: beside.write_bytes(text.encode()))
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write one file of these bytes."""
+    write(path, lambda beside: beside.write_bytes(data))
 
 
 @contextmanager

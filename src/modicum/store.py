@@ -2,18 +2,19 @@
 
 A block holds one kind of measurement by one model: a folder of shards, each a safetensors file
 with `keys` (n, 16) and `values` (n,) or (n, D). Shards are only ever added, under names of their
-own, so several processes may fill one block. A shard is written beside its place and renamed:
-what is half written is never read.
+own, so several processes may fill one block. A shard is named by the hash of its bytes and says
+which block it was written for: one that was cut, changed or put there by hand is not believed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from modicum import durable
 from modicum.cache import cache_folder
 
 KEY_BYTES = 16
+_HASH_BYTES = 16
 _KEY = pa.binary(KEY_BYTES)
 
 
@@ -31,7 +33,7 @@ class Found(NamedTuple):
 
     known_N: np.ndarray
     values_N: np.ndarray  # (N,) or (N, D) float32
-    damaged: tuple[str, ...]  # shards that could not be read; their rows count as unknown
+    damaged: tuple[str, ...]  # shards that are not as written; their rows count as unknown
 
 
 class Places(NamedTuple):
@@ -56,32 +58,29 @@ class Block:
     @property
     def width(self) -> int | None:
         """D of the vectors that are held; None if there are none yet, or numbers."""
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
         for path in self._shards():
-            try:
+            if self._believed(path):
                 with safe_open(path, framework="numpy") as shard:
                     shape = shard.get_slice("values").get_shape()
-            except SafetensorError:
-                continue
-            return int(shape[1]) if len(shape) == 2 else None
+                return int(shape[1]) if len(shape) == 2 else None
         return None
 
     def find(self, keys: Sequence[bytes]) -> Places:
         """Where each key's value stands: all shards' keys are searched at once, oldest first."""
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
         shards: list[Path] = []
         held: list[np.ndarray] = []
         damaged: list[str] = []
         for path in self._shards():
-            try:
-                with safe_open(path, framework="numpy") as shard:
-                    held.append(shard.get_tensor("keys"))
-            except SafetensorError:
+            if not self._believed(path):
                 damaged.append(str(path))
-            else:
-                shards.append(path)
+                continue
+            shards.append(path)
+            with safe_open(path, framework="numpy") as shard:
+                held.append(shard.get_tensor("keys"))
         starts = np.cumsum([0, *(len(keys_M16) for keys_M16 in held)])
         at_N = _places(np.concatenate([np.zeros((0, KEY_BYTES), np.uint8), *held]), keys)
         shard_N = np.searchsorted(starts, at_N, side="right") - 1
@@ -105,7 +104,7 @@ class Block:
 
     def add(self, keys: Sequence[bytes], values_N: np.ndarray) -> None:
         """Append measured values, durably."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         if not keys:
             return
@@ -113,8 +112,21 @@ class Block:
             "keys": np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES),
             "values": np.ascontiguousarray(values_N, dtype=np.float32),
         }
-        name = f"{time.time_ns():020d}-{uuid4().hex[:8]}.safetensors"
-        durable.write(self.folder / name, lambda beside: save_file(tensors, beside))
+        data = save(tensors, {"block": self._name})
+        made = hashlib.blake2b(data, digest_size=_HASH_BYTES).hexdigest()
+        durable.write_bytes(self.folder / f"{time.time_ns():020d}-{made}.safetensors", data)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    def _believed(self, path: Path) -> bool:
+        """Whether a shard is as it was written, and written for this block."""
+        try:
+            seen = path.stat()
+        except OSError:
+            return False
+        return _whole(path, seen.st_size, seen.st_mtime_ns) == self._name
 
     def _shards(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors"))
@@ -134,6 +146,25 @@ class Store:
     def block(self, made_by: str, what: str) -> Block:
         """The block of one measurement (`what`) by one model and precision (`made_by`)."""
         return Block(self.folder / made_by / what)
+
+
+@lru_cache(maxsize=1 << 14)
+def _whole(path: Path, size: int, changed: int) -> str | None:
+    """The block that a shard was written for; None if its bytes are not those it is named by.
+
+    A file is hashed once while its size and time stay as they are.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with path.open("rb") as file:
+            made = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_HASH_BYTES))
+        if path.stem.rpartition("-")[2] != made.hexdigest():
+            return None
+        with safe_open(path, framework="numpy") as shard:
+            return (shard.metadata() or {}).get("block")
+    except (OSError, SafetensorError):
+        return None
 
 
 def _places(keys_M16: np.ndarray, wanted: Sequence[bytes]) -> np.ndarray:
