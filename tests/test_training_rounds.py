@@ -79,3 +79,24 @@ def test_picks_come_back_as_they_were(tmp_path) -> None:
             (step.pick, step.reason, 3) for step in STEPS
         ]
         assert math.isnan(back[0].gain) and [s.gain for s in back[1:]] == [0.1 + 0.2, 0.0]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "another's", "empty"])
+def test_a_round_that_was_damaged_is_done_again_and_said(tmp_path, damage: str) -> None:
+    of, again = rounds(tmp_path), rounds(tmp_path)
+    of.once(0, costly(of))
+    path = tmp_path / "0.json"
+    text = path.read_text("utf-8")
+    path.write_text(
+        {
+            "cut": text[: len(text) // 2],
+            "changed": text.replace("100", "101"),
+            "another's": '{"fact": "made"}',
+            "empty": "",
+        }[damage]
+    )
+    assert again.once(0, costly(again, "made anew"))["fact"] == "made anew"
+    assert again.ledger.fallbacks == [f"{path} was damaged, and its round is done again"]
+    (aside,) = tmp_path.glob("0.json.*.damaged")
+    assert aside.read_text("utf-8") != text
+    assert rounds(tmp_path).once(0, pytest.fail)["fact"] == "made anew"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,14 +13,15 @@ import numpy as np
 from modicum import durable
 from modicum.cache import cache_folder
 from modicum.context import Context, Looked
-from modicum.errors import ModicumError, OptionError, RunError
+from modicum.errors import ModicumError, OptionError
+from modicum.held import held
 from modicum.meter import Meter
 from modicum.models import Model, Precision
 from modicum.overlap import Overlap
 from modicum.parts import describe
 from modicum.pool import Pool
 from modicum.question import Question, ask
-from modicum.runs import write_json
+from modicum.runs import whole_object, write_json
 from modicum.selection.budget import Budget, Step, spend
 from modicum.store import Store
 from modicum.training.options import Recipe
@@ -126,26 +126,16 @@ def select(
 
 def _aside(asked: Question) -> Selection:
     """The answer, worked out in the cache folder: by one process at a time, and then removed."""
-    from filelock import FileLock, Timeout
-
     folder = cache_folder() / "work" / asked.context.made_from
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_suffix(".lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RunError(
-            "another process is making this very selection; wait for it, or give work=FOLDER"
-        ) from error
-    try:
-        made = answer(asked, folder)
+    with held(folder, "give work=FOLDER"):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            made = answer(asked, folder)
+        except ModicumError as error:
+            error.add_note(f"what was finished lies in {folder}; the same call would go on with it")
+            raise
         durable.remove(folder)
         return made
-    except ModicumError as error:
-        error.add_note(f"what was finished lies in {folder}; the same call would go on with it")
-        raise
-    finally:
-        lock.release()
 
 
 def answer(asked: Question, work: Path, foretell: bool = True) -> Selection:
@@ -200,11 +190,10 @@ def _predicted(asked: Question, work: Path) -> dict[str, Any] | None:
         asked.context.made_from,
         asked.context.meter.ledger,
     )
-    if kept.exists():
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if found.get("made_from") == made_from:
-            ledger.spent("calibrate", found["calibrate"])
-            return dict(found["predicted"])
+    found = whole_object(kept) or {}
+    if found.get("made_from") == made_from:
+        ledger.spent("calibrate", found["calibrate"])
+        return dict(found["predicted"])
     predicted = asked.predict()
     took = ledger.seconds["calibrate"]
     write_json(kept, {"made_from": made_from, "calibrate": took, "predicted": predicted})

@@ -130,6 +130,12 @@ def half_written(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".part")
 
 
+def clear_half_written(folder: Path) -> None:
+    """Remove what killed writes left in a folder and below, where nobody else is writing."""
+    for path in [path for path in folder.rglob(".*.part") if half_written(path)]:
+        remove(path)
+
+
 def flush_all(folder: Path) -> None:
     """Flush every file and folder below, and the folder."""
     for path in folder.rglob("*"):

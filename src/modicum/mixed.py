@@ -16,7 +16,15 @@ from modicum.errors import ModicumError, RunError
 from modicum.readers.mix import write_mix
 from modicum.readers.sources import MANIFEST
 from modicum.replay.deciding import shortfall, told
-from modicum.runs import difference, inputs, read_object, versions, write_json, write_rejected
+from modicum.runs import (
+    difference,
+    inputs,
+    read_object,
+    versions,
+    whole_object,
+    write_json,
+    write_rejected,
+)
 from modicum.usable import kinds
 
 if TYPE_CHECKING:
@@ -45,7 +53,7 @@ def open_mix(path: Path, command: Mapping[str, Any]) -> bool:
                 f"{path} is not as it was written; remove it and its manifest, and run it again"
             )
         return True
-    ours = claim.exists() and json.loads(claim.read_text(encoding="utf-8")) == told
+    ours = whole_object(claim) == told
     if path.exists() and not ours:
         raise RunError(f"{path} exists, and this command did not write it; choose another -o")
     if ours:

@@ -55,9 +55,9 @@ def write_selection(
     told = manifest(selection, subset)
     told["notes"] += troubles.get("notes", [])
     add_report(folder, told)
-    write_json(folder / "manifest.json", told)
     for leftover in selection.leftovers:
         durable.remove(leftover)
+    write_json(folder / "manifest.json", told)
     return folder
 
 

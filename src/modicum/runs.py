@@ -57,14 +57,14 @@ def give_up(folder: Path) -> None:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what a killed run of the same command left: subsets, records, and files half written.
+    """Remove what a killed run of the same command left: subsets and records.
 
     Whatever else lies in the folder is not ours to remove, and a finished run has a manifest.
     """
     for path in folder.iterdir():
-        ours = path.name in _LEFT or _SUBSET.fullmatch(path.name) or half_written(path)
-        if path.is_file() and ours:
+        if path.is_file() and (path.name in _LEFT or _SUBSET.fullmatch(path.name)):
             durable.remove(path)
+    durable.clear_half_written(folder)
 
 
 def run_name(command: Mapping[str, Any], words: str) -> str:
@@ -104,13 +104,20 @@ def versions(more: Sequence[str] = ()) -> dict[str, str]:
 
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object that a command left; a `RunError` if this is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise RunError(f"{path} was not written by Modicum; choose another -o")
+    if (found := whole_object(path)) is None:
+        raise RunError(
+            f"{path} is damaged, or was not written by Modicum; remove it, or choose another -o"
+        )
     return found
+
+
+def whole_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None if there is no file, or something else in it."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):  # ValueError: no JSON, or no text at all
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def difference(before: Mapping[str, Any], command: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from rich import box
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from modicum.jobs.folders import Done
 from modicum.jobs.replay import Mixed
+from modicum.runs import read_object
 from modicum.selection.memory import shown
 
 _LONGEST = 300  # characters of a name, a reason or a note
@@ -42,7 +42,7 @@ def training(done: Done) -> None:
     """What was trained on, how the loss went, and where the model lies."""
     out = console()
     counts(out, done)
-    record = json.loads((done.folder / "training.json").read_text(encoding="utf-8"))
+    record = read_object(done.folder / "training.json")
     curve = record["loss_curve"]
     out.print(
         f"{record['steps']:,} steps, {record['tokens_seen']:,} tokens "

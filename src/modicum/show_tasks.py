@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from rich import box
@@ -13,6 +12,7 @@ from rich.table import Table
 from modicum.jobs.folders import Done
 from modicum.jobs.replay import Mixed
 from modicum.jobs.stream import RECORD
+from modicum.runs import read_object
 from modicum.show import console, notes
 
 _LEGEND = {
@@ -140,8 +140,7 @@ def _matrix(out: Console, arm: dict[str, Any], measure: str) -> None:
 
 
 def _record(done: Done) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((done.folder / RECORD).read_text(encoding="utf-8"))
-    return found
+    return read_object(done.folder / RECORD)
 
 
 def _tags(tags: dict[str, Any]) -> str:

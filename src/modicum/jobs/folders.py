@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modicum import durable
 from modicum.errors import ModicumError, OptionError, RunError
+from modicum.held import held
 from modicum.jobs.reading import Reading
 from modicum.pool import Pool
 from modicum.readers.sources import find
-from modicum.runs import give_up, inputs, open_run, run_name
+from modicum.runs import give_up, inputs, open_run, read_object, run_name
 from modicum.training.together import Processes, launched
 
 if TYPE_CHECKING:
@@ -53,17 +55,20 @@ def once(
     if processes is None and launched():
         raise OptionError(f"{command['command']} runs in one process: only train takes several")
     first = processes is None or processes.first
-    again = open_run(folder, command) if first else False
-    if processes is not None:
-        again = processes.told(again)
-    if not again:
-        try:
-            work(folder)
-        except ModicumError:  # put right, the line is another command: let it have the folder
+    with held(folder) if first else nullcontext():
+        again = open_run(folder, command) if first else False
+        if processes is not None:
+            again = processes.told(again)
+        if not again:
             if first:
-                give_up(folder)
-            raise
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+                durable.clear_half_written(folder)
+            try:
+                work(folder)
+            except ModicumError:  # put right, the line is another command: let it have the folder
+                if first:
+                    give_up(folder)
+                raise
+    manifest = read_object(folder / "manifest.json")
     for name in manifest.get("subset", []):
         if not (folder / name).exists():
             raise RunError(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modicum.errors import InputError, ModicumError, OptionError
+from modicum.held import held
 from modicum.jobs.folders import shared
 from modicum.jobs.reading import Reading
 from modicum.pool import Pool
 from modicum.readers.sources import find as find_inputs
-from modicum.runs import inputs
+from modicum.runs import inputs, read_object
 
 if TYPE_CHECKING:
     from modicum.models import Model
@@ -63,7 +63,7 @@ def run_replay(
     # The new rows are one task, whatever column names the old ones.
     fields = {field: column for field, column in (old.fields or {}).items() if field != "task"}
     old_pool, new_pool = old.read(), replace(old, paths=tuple(new), fields=fields).read()
-    tasks = tasks_of(old_pool, old)
+    tasks, new_task = tasks_of(old_pool, old), find_inputs(new)[0].source
     command = {
         "command": "replay",
         "method": method,
@@ -74,32 +74,25 @@ def run_replay(
         "seed": seed,
         "tagger": None if tagger is None else about(tagger),
         "new": inputs(new_pool),
-        "new_task": find_inputs(new)[0].source,
+        "new_task": new_task,
         **shared(old, old_pool, model, too_long, max_tokens),
     }
-    again = open_mix(out, command)
-    if not again:
-        try:
-            made = mix(
-                old_pool,
-                new_pool,
-                part,
-                limit,
-                model,
-                seed,
-                tasks=tasks,
-                new_task=find_inputs(new)[0].source,
-                per_task=per_task,
-                ending=ending,
-                tagger=tagger,
-                too_long=too_long,
-                max_tokens=max_tokens,
-            )
-            write_mixed(made, out, command)
-        except ModicumError:
-            give_up_mix(out)
-            raise
-    return Mixed(out, json.loads(manifest_of(out).read_text(encoding="utf-8")), again)
+    how: dict[str, Any] = {"per_task": per_task, "ending": ending, "tagger": tagger}
+    how |= {"tasks": tasks, "too_long": too_long, "max_tokens": max_tokens}
+
+    def work() -> None:
+        made = mix(old_pool, new_pool, part, limit, model, seed, new_task=new_task, **how)
+        write_mixed(made, out, command)
+
+    with held(out):
+        again = open_mix(out, command)
+        if not again:
+            try:
+                work()
+            except ModicumError:
+                give_up_mix(out)
+                raise
+    return Mixed(out, read_object(manifest_of(out)), again)
 
 
 def tasks_of(pool: Pool, reading: Reading) -> list[str]:

@@ -85,6 +85,11 @@ class DiverseEvol:
         for number, quota in self._due(context, taken):
             facts = rounds.once(number, partial(self._round, context, models, number, quota, taken))
             done.append(facts)
+            if number and self.score is None and not context.looked and number + 1 not in rounds:
+                # Of a killed run: what its last round saw is drawn in the report.
+                context.vectors(
+                    self.view, models.seen_in(number) if context.chosen is None else None
+                )
             context.unseen[self._unseen] = np.isin(context.positions_N, facts["unmeasured"])
             if number and context.chosen is None:
                 models.tidy(number)

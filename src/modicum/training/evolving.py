@@ -52,8 +52,12 @@ class Evolving:
                 ledger=self.base.ledger,
                 what=f"round {number}: training on {len(rendered)} rows",
             )
-        current = Tuned(place, {}).model(base)
-        return self.base.through(current, Store(place / MEASURED)), tuned
+        return self.seen_in(number), tuned
+
+    def seen_in(self, number: int) -> Meter:
+        """The pool through a round's model, which has been tuned."""
+        place = self._place(self.tuned_in(number))
+        return self.base.through(Tuned(place, {}).model(self.base.model), Store(place / MEASURED))
 
     def tidy(self, number: int) -> None:
         """Remove what no round after this one needs."""

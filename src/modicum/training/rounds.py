@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modicum import durable
 from modicum.errors import RunError
 from modicum.ledger import Ledger
-from modicum.runs import write_json
+from modicum.runs import whole_object, write_json
 from modicum.selection.budget import Step
 
 
@@ -30,17 +33,40 @@ class Rounds:
         The ledger is charged either way for what was measured and trained in a round, by whatever
         process; the seconds of selecting itself stay with the process that spent them.
         """
-        path = self.folder / f"{number}.json"
-        if path.exists():
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        path = self._file(number)
+        if record := self._read(path):
             if record.pop("made_from") != self.made_from:
                 raise RunError(f"{path} belongs to another command; choose another folder")
             self.ledger.add(record["ledger"])
             return record
         before = copy.deepcopy(self.ledger)
         record = {"round": number, **make(), "ledger": self.ledger.since(before)}
-        write_json(path, {"made_from": self.made_from, **record})
+        told = {"made_from": self.made_from, **record}
+        write_json(path, {"checksum": _checksum(told), **told})
         return record
+
+    def __contains__(self, number: int | str) -> bool:
+        return self._file(number).exists()
+
+    def _file(self, number: int | str) -> Path:
+        return self.folder / f"{number}.json"
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        """A finished round; None if there is none, or if it is not as it was written."""
+        if not path.exists():
+            return None
+        record = whole_object(path) or {}
+        if record.pop("checksum", None) == _checksum(record):
+            return record
+        durable.move(path, path.with_name(f"{path.name}.{time.time_ns()}.damaged"))
+        self.ledger.fall_back(f"{path} was damaged, and its round is done again")
+        return None
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    as_read = json.loads(json.dumps(record))
+    text = json.dumps(as_read, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def to_json(steps: Sequence[Step]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from modicum.ledger import Ledger
 from modicum.models import Model, first_line, quiet
 from modicum.progress import progress
 from modicum.render import Rendered
-from modicum.runs import write_json
+from modicum.runs import read_object, write_json
 from modicum.training.options import PACK, WARM_UP, Recipe, needs_trl
 from modicum.training.record import history, resolved
 from modicum.training.rows import check_arrived, dataset, packed
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 RECORD = "training.json"
 CHECKPOINTS = "checkpoints"
-_OURS = {"command.json", CHECKPOINTS, ASIDE}  # what may lie in a folder before it is claimed
+_OURS = {"command.json", CHECKPOINTS}  # what may lie in a folder before it is claimed
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def tune(
                 if processes.first:
                     _give_up(folder)
                 raise
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    if record["made_from"] != mine:
+    record = read_object(folder / RECORD)
+    if record.get("made_from") != mine:
         raise RunError(f"{folder} holds a model that was tuned otherwise; choose another folder")
     durable.remove(folder / CHECKPOINTS)  # a kill may have come before
     ledger.trained(record["tokens_seen"], record["rows_seen"], record["seconds"])
@@ -245,7 +245,8 @@ def _claim(folder: Path, mine: str) -> None:
                 "processes; run the line that began it, or choose another folder"
             )
         return
-    foreign = [path.name for path in folder.iterdir() if path.name not in _OURS]
+    names = [path.name for path in folder.iterdir() if not durable.half_written(path)]
+    foreign = [name for name in names if name not in _OURS]
     if foreign:
         raise RunError(f"{folder} is not empty ({foreign[0]}); choose another folder")
     durable.write_text(owner, mine)

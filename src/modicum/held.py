@@ -1,0 +1,35 @@
+"""A folder or file that one process at a time works on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modicum.cache import cache_folder
+from modicum.errors import RunError
+
+
+@contextmanager
+def held(path: Path, else_say: str = "choose another -o") -> Iterator[None]:
+    """Keep a place to this process; `RunError` at once if another has it.
+
+    The lock lies in the cache folder and goes with the process, however it dies. Two machines see
+    each other only where they share that folder.
+    """
+    from filelock import FileLock, Timeout
+
+    name = hashlib.blake2b(str(path.resolve()).encode(), digest_size=16).hexdigest()
+    lock = FileLock(cache_folder() / "locks" / name, timeout=0)
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"another process is working on {path}; wait for it, or {else_say}"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
