@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from modicum.ledger import Ledger
 from modicum.models import Model
 from modicum.render import Rendered
+from modicum.runs import check_files, hashes, read_object
 from modicum.training import Recipe, Tuned
 
 EPOCHS = 3
@@ -43,13 +44,15 @@ class QuickTuning:
         if not (folder / "training.json").exists():
             self._make(rendered, model, folder, seed)
             self.trained.append(folder.name)
-        record = json.loads((folder / "training.json").read_text())
+        record = read_object(folder / "training.json")
+        check_files(folder, record)
         if ledger is not None:
             ledger.trained(record["tokens_seen"], EPOCHS * record["rows"], record["seconds"])
         return Tuned(folder, record)
 
     def _make(self, rendered: Rendered, model: Model, folder: Path, seed: int) -> None:
-        shutil.copytree(model.folder, folder, ignore=shutil.ignore_patterns("*.json.part"))
+        left_out = shutil.ignore_patterns("*.json.part")
+        shutil.copytree(model.folder, folder, ignore=left_out, dirs_exist_ok=True)
         (folder / "training.json").unlink(missing_ok=True)
         drawn = torch.Generator().manual_seed(zlib.crc32(rendered.ids.tobytes()) + seed)
         weights = load_file(folder / FILE)
@@ -63,5 +66,6 @@ class QuickTuning:
             "tokens_seen": EPOCHS * len(rendered.ids),
             "seconds": {"train": 1.0},
             "last_epoch_loss": 1.0 + len(rendered),
+            "files": hashes(folder, folder.iterdir()),
         }
         (folder / "training.json").write_text(json.dumps(record))

@@ -7,7 +7,9 @@ run again.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from itertools import count
@@ -32,6 +34,7 @@ STAND_INS = ("training.evolving.tune", "stream.course.tune", "evidence.arms.tune
 OTHERWISE = {
     *("seconds", "forward_tokens", "padding_tokens", "forward_passes", "rows_reused"),
     *("predicted", "calibrate", "cost", "resumed_at_step", "loss_curve"),
+    *("damaged_shards", "fallbacks", "files"),
 }
 DEATHS = ("begin", "written", "kept", "removed")
 LINES = {
@@ -79,12 +82,12 @@ class Place:
         found: dict[str, Any] = {}
         for path in sorted(self.out.rglob("*")):
             name = path.relative_to(self.out).as_posix()
-            if path.is_dir() or path.name.startswith((".", "report.")):
+            if path.is_dir() or path.name.startswith((".", "report.")) or path.suffix == ".damaged":
                 continue
             if path.suffix == ".json":
                 found[name] = told(json.loads(path.read_text()))
             elif path.suffix == ".parquet":
-                found[name] = pq.read_table(path).to_pydict()
+                found[name] = told(pq.read_table(path).to_pydict())
             else:
                 found[name] = path.read_bytes()
         return found
@@ -94,7 +97,7 @@ def told(facts: Any) -> Any:
     if isinstance(facts, list):
         return [told(each) for each in facts]
     if not isinstance(facts, dict):
-        return str(facts)  # NaN is NaN
+        return f"{facts:.4g}" if isinstance(facts, float) else facts  # in another batch, rounded so
     kept = {key: told(value) for key, value in facts.items() if key not in OTHERWISE}
     return kept | ({"checksum": ""} if "checksum" in facts else {})
 
@@ -147,3 +150,49 @@ def test_from_any_state_that_a_death_leaves_the_same_line_ends_the_same(
         ran = place.run()
         assert ran.status == 0, (state.name, ran.err)
         assert place.result() == whole, state.name
+
+
+@pytest.mark.parametrize("refusal", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_refuses_is_said_and_the_same_line_goes_on(
+    place: Place, tmp_path: Path, refusal: int
+):
+    """The first write is refused, then the second of the line run again, and so on to its end."""
+    assert place.run().status == 0
+    whole = place.result()
+    shutil.rmtree(place.root)
+    place.root.mkdir()
+    for number in count(1):
+        writes = count(1)
+
+        def step(moment: str, path: Path, number: int = number, writes: Any = writes) -> None:
+            if moment == "written" and next(writes) == number:
+                raise OSError(refusal, os.strerror(refusal), str(path))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(durable, "step", step)
+            ran = place.run()
+        if next(writes) <= number:
+            break
+        assert (ran.status, os.strerror(refusal) in ran.err) == (2, True), (number, ran.err)
+    assert number > 3
+    assert place.result() == whole
+
+
+def test_a_file_that_was_cut_in_half_is_named_or_made_again(place: Place, tmp_path: Path):
+    states = list(copies(place, tmp_path / "copies"))
+    whole, outcomes = place.result(), set()
+    for state in (states[len(states) // 2], states[-1]):
+        files = [p.relative_to(state) for p in sorted(state.rglob("*")) if p.is_file()]
+        if (state / "out" / "manifest.json").exists():  # what led to a finished result is not read
+            files = [file for file in files if file.parts[0] != "out" or len(file.parts) == 2]
+        for file in files:
+            place.put_back(state)
+            half = (state / file).read_bytes()
+            (place.root / file).write_bytes(half[: len(half) // 2])
+            ran = place.run()
+            outcomes.add(ran.status)
+            if ran.status == 2:
+                assert str(place.root / file.parts[0]) in ran.err, (file, ran.err)
+            else:
+                assert place.result() == whole, (state.name, file)
+    assert outcomes <= {0, 2}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from modicum import durable
+
+_HASH = re.compile(rb"[0-9a-f]{32}\n")
 
 
 def cache_folder() -> Path:
@@ -25,8 +28,8 @@ def file_hash(path: Path) -> str:
         f"{real}\0{seen.st_size}\0{seen.st_mtime_ns}".encode(), digest_size=16
     ).hexdigest()
     remembered = cache_folder() / "hashes" / key
-    if remembered.exists():
-        return remembered.read_text().strip()
+    if remembered.exists() and _HASH.fullmatch(found := remembered.read_bytes()):
+        return found.decode().strip()
     with real.open("rb") as data:
         made = hashlib.file_digest(data, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     durable.write_text(remembered, made + "\n")

@@ -20,6 +20,7 @@ from modicum.runs import (
     open_run,
     versions,
     write_json,
+    write_manifest,
     write_rejected,
 )
 from modicum.training.record import PACKAGES
@@ -57,7 +58,7 @@ def write_selection(
     add_report(folder, told)
     for leftover in selection.leftovers:
         durable.remove(leftover)
-    write_json(folder / "manifest.json", told)
+    write_manifest(folder, told)
     return folder
 
 
@@ -77,7 +78,7 @@ def write_scores(scored: Scored, folder: Path, command: Mapping[str, Any] | None
     }
     told = {"scores": list(scored.scores), **about}
     add_report(folder, told)
-    write_json(folder / "manifest.json", told)
+    write_manifest(folder, told)
     return folder
 
 
@@ -94,7 +95,7 @@ def write_training(training: Training, tuned: Tuned, folder: Path) -> Path:
         "seed": training.seed,
         **_made_from(pool, training.left_out, meter),
     }
-    write_json(folder / "manifest.json", about)
+    write_manifest(folder, about)
     return folder
 
 

@@ -12,11 +12,12 @@ import importlib.metadata
 import json
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from modicum import durable
+from modicum.cache import file_hash
 from modicum.durable import half_written
 from modicum.errors import RunError
 from modicum.pool import Pool, Rejected
@@ -30,6 +31,10 @@ _LEFT = {
     *("rows.parquet", "texts.parquet", "map.parquet", "spread.json", "rejected.jsonl"),
     *("report.html", "report.json", "rounds.json", "auto.json"),
 }
+
+
+# The manifest itself, and what can be made again of all the others.
+_WITHOUT_HASH = {"manifest.json", "report.html", "report.json"}
 
 
 def open_run(folder: Path, command: Mapping[str, Any]) -> bool:
@@ -78,6 +83,30 @@ def write_json(path: Path, content: Any) -> None:
     durable.write_text(
         path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     )
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write `manifest.json`: with it the run is finished, and its files are as they should be."""
+    paths = [path for path in folder.iterdir() if path.name not in _WITHOUT_HASH]
+    write_json(folder / "manifest.json", {**manifest, "files": hashes(folder, paths)})
+
+
+def hashes(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """blake2b of those of the paths that are files, by their names below the folder."""
+    files = sorted(path for path in paths if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+
+
+def check_files(folder: Path, record: Mapping[str, Any]) -> None:
+    """Refuse a finished folder if one of the `files` of its record is gone or another."""
+    for name, made in record.get("files", {}).items():
+        path = folder / name
+        if not path.exists() or file_hash(path) != made:
+            how = "not as it was written" if path.exists() else "missing"
+            raise RunError(
+                f"{folder} holds a finished run, but {name} is {how}; "
+                "remove the folder and run the same line again"
+            )
 
 
 def write_rejected(rejected: tuple[Rejected, ...], path: Path) -> None:

@@ -15,7 +15,14 @@ from modicum.parts import describe
 from modicum.pool import Pool
 from modicum.question import rests_on
 from modicum.report import add_report
-from modicum.runs import clear_unfinished, inputs, versions, write_json, write_rejected
+from modicum.runs import (
+    clear_unfinished,
+    inputs,
+    versions,
+    write_json,
+    write_manifest,
+    write_rejected,
+)
 from modicum.selection.budget import Budget
 from modicum.training.record import PACKAGES
 from modicum.usable import kinds, meter_of
@@ -163,4 +170,4 @@ def _write(folder: Path, comparison: Comparison, compared: Compared) -> None:
         "versions": versions(PACKAGES),
     }
     add_report(folder, manifest)
-    write_json(folder / "manifest.json", manifest)
+    write_manifest(folder, manifest)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modicum import durable
-from modicum.errors import ModicumError, OptionError, RunError
+from modicum.errors import ModicumError, OptionError
 from modicum.held import held
 from modicum.jobs.reading import Reading
 from modicum.pool import Pool
 from modicum.readers.sources import find
-from modicum.runs import give_up, inputs, open_run, read_object, run_name
+from modicum.runs import check_files, give_up, inputs, open_run, read_object, run_name
 from modicum.training.together import Processes, launched
 
 if TYPE_CHECKING:
@@ -69,12 +69,8 @@ def once(
                     give_up(folder)
                 raise
     manifest = read_object(folder / "manifest.json")
-    for name in manifest.get("subset", []):
-        if not (folder / name).exists():
-            raise RunError(
-                f"{folder} holds a finished run, but {name} is missing; "
-                "remove the folder and run the same line again"
-            )
+    if again and first:
+        check_files(folder, manifest)
     return Done(folder, manifest, again)
 
 

@@ -17,7 +17,14 @@ from modicum.lineup import lineup
 from modicum.parts import code_of, describe
 from modicum.pool import Pool
 from modicum.report import add_report
-from modicum.runs import clear_unfinished, inputs, versions, write_json, write_rejected
+from modicum.runs import (
+    clear_unfinished,
+    inputs,
+    versions,
+    write_json,
+    write_manifest,
+    write_rejected,
+)
 from modicum.selection.budget import Budget
 from modicum.tags import about
 from modicum.training.record import PACKAGES
@@ -198,4 +205,4 @@ def _write(
         "versions": versions((*PACKAGES, "POT", "rouge-score")),
     }
     add_report(folder, manifest)
-    write_json(folder / "manifest.json", manifest)
+    write_manifest(folder, manifest)

@@ -29,11 +29,11 @@ from modicum.ledger import Ledger
 from modicum.models import Model, first_line, quiet
 from modicum.progress import progress
 from modicum.render import Rendered
-from modicum.runs import read_object, write_json
+from modicum.runs import check_files, hashes, read_object, write_json
 from modicum.training.options import PACK, WARM_UP, Recipe, needs_trl
 from modicum.training.record import history, resolved
 from modicum.training.rows import check_arrived, dataset, packed
-from modicum.training.saving import ASIDE, load, save
+from modicum.training.saving import ADAPTER, ASIDE, load, save
 from modicum.training.together import Processes, launched
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def tune(
     """
     ledger = Ledger() if ledger is None else ledger
     mine = made_from(rendered, model, recipe, seed)
-    if not (folder / RECORD).exists():
+    finished = (folder / RECORD).exists()
+    if not finished:
         needs_trl()
         recipe.check(int(rendered.lengths_N.max(initial=0)))  # before the folder is claimed
         processes = Processes()
@@ -103,6 +104,8 @@ def tune(
     record = read_object(folder / RECORD)
     if record.get("made_from") != mine:
         raise RunError(f"{folder} holds a model that was tuned otherwise; choose another folder")
+    if finished:
+        check_files(folder, record)
     durable.remove(folder / CHECKPOINTS)  # a kill may have come before
     ledger.trained(record["tokens_seen"], record["rows_seen"], record["seconds"])
     return Tuned(folder, record)
@@ -216,6 +219,7 @@ def _tune(
             "resumed_at_step": None if checkpoint is None else _step_of(checkpoint),
             **resolved(trainer, recipe),
             **history(trainer, rendered, seconds),
+            "files": hashes(folder, [*folder.iterdir(), *(folder / ADAPTER).glob("*")]),
         }
         write_json(folder / RECORD, record)
     trainer.accelerator.wait_for_everyone()
