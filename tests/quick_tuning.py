@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zlib
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from modicum.ledger import Ledger
 from modicum.models import Model
 from modicum.render import Rendered
-from modicum.runs import check_files, hashes, read_object
+from modicum.runs import check_files, hashes, read_object, write_json
 from modicum.training import Recipe, Tuned
 
 EPOCHS = 3
@@ -68,4 +67,4 @@ class QuickTuning:
             "last_epoch_loss": 1.0 + len(rendered),
             "files": hashes(folder, folder.iterdir()),
         }
-        (folder / "training.json").write_text(json.dumps(record))
+        write_json(folder / "training.json", record)
