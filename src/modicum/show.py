@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from modicum import visible
 from modicum.jobs.folders import Done
 from modicum.jobs.replay import Mixed
 from modicum.runs import read_object
@@ -116,8 +117,8 @@ def methods(found: list[dict[str, Any]]) -> None:
 
 def console() -> Console:
     """Where results go: as wide as the terminal, or wide enough for a file."""
-    out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=_WIDE)
+    out = visible.console()
+    return out if out.is_terminal else visible.console(_WIDE)
 
 
 def counts(out: Console, done: Done) -> None:

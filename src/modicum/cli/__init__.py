@@ -12,6 +12,7 @@ import typer
 
 from modicum.cli import evidence, looking, pools, reporting, tasks
 from modicum.errors import ModicumError, OptionError
+from modicum.visible import visible
 
 # Typer comes with a click of its own, or with click, by version: this is its UsageError.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
@@ -113,4 +114,4 @@ def main() -> NoReturn:
 
 
 def _complain(what: str) -> None:
-    typer.echo(f"modicum: {' '.join(what.split())}", err=True)
+    typer.echo(f"modicum: {' '.join(visible(what).split())}", err=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from modicum.errors import OptionError
+from modicum.visible import as_json, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -160,7 +160,7 @@ def memory_of(given: str | None) -> int | None:
 
 def say(note: str) -> None:
     """What the user should know before anything is trained."""
-    typer.echo(f"modicum: {note}", err=True)
+    typer.echo(f"modicum: {visible(note)}", err=True)
 
 
 def show_done(done: Done | dict[str, Any], as_json: bool, shown: Callable[[Done], None]) -> None:
@@ -181,4 +181,4 @@ def one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:
 
 
 def print_json(result: Any) -> None:
-    print(json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1))
+    print(as_json(result))

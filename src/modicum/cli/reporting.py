@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from modicum.cli.options import Json, print_json
+from modicum.visible import visible
 
 
 def report_command(
@@ -23,4 +24,4 @@ def report_command(
     from modicum.jobs.report import run_report
 
     path = run_report(folder)
-    print_json({"report": str(path)}) if as_json else typer.echo(str(path))
+    print_json({"report": str(path)}) if as_json else typer.echo(visible(str(path)))

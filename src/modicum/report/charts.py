@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from markupsafe import Markup, escape
 
-from modicum.report.printed import visible
+from modicum.visible import visible
 
 _WIDE, _HIGH = 460, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 42

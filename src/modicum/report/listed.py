@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modicum.report.counted import picked_of, score_names, values_of
-from modicum.report.printed import cut, data_block, visible
+from modicum.report.printed import cut, data_block
+from modicum.visible import visible
 
 if TYPE_CHECKING:
     import pyarrow as pa

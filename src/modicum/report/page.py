@@ -11,9 +11,10 @@ from markupsafe import Markup
 
 from modicum import durable
 from modicum.report import FIGURES, PAGE
-from modicum.report.printed import Num, data_block, figure, visible
+from modicum.report.printed import Num, data_block, figure
 from modicum.report.run_files import find_run
 from modicum.runs import write_json
+from modicum.visible import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment

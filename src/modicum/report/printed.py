@@ -8,16 +8,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-# What a reader would not see, or what would turn the text around it, is shown by a sign.
-_PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n"}
-_BROKEN = [*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF]
-_TURNING = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-_SEEN: dict[int, str] = {
-    **_PICTURES,
-    0x7F: "\u2421",
-    **dict.fromkeys(_BROKEN, "\ufffd"),
-    **{code: f"⟨U+{code:04X}⟩" for code in _TURNING},
-}
+from modicum.visible import visible
+
 _IN_BLOCKS = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -27,11 +19,6 @@ class Num(NamedTuple):
     value: float | None
     form: str = ""  # "%", "+" with its sign, "long" with six digits
     heat: int | None = None
-
-
-def visible(text: str) -> str:
-    """Text from outside with control characters, broken ones and overrides of direction shown."""
-    return text.replace("\r\n", "\n").translate(_SEEN)
 
 
 def cut(text: str, most: int) -> str:
