@@ -52,6 +52,7 @@ def hostile(tmp_path: Path) -> Path:
     return path
 
 
+REPLAY = "replay --old POOL --new POOL -m random -k 3"
 LINES = [
     ["check", "POOL"],
     ["select", "POOL", "-m", "k-center", "-k", "3", "--skip-bad", "-o", "out"],
@@ -61,8 +62,7 @@ LINES = [
     ["select", "POOL", "-m", "random", "-k", "3", "--fields", f"output={HOSTILE}!"],
     ["select", f"no{HOSTILE}.jsonl", "-m", "random", "-k", "3"],
     ["score", "POOL", "--with", "length", "--skip-bad", "-o", "scores"],
-    ["replay", "--old", "POOL", "--new", "POOL", "-m", "random", "-k", "3", "--skip-bad"]
-    + ["--fields", "task=task", "-o", "mix.jsonl"],
+    [*REPLAY.split(), "--skip-bad", "--fields", "task=task", "-o", "mix.jsonl"],
 ]
 
 

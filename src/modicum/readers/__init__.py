@@ -45,6 +45,7 @@ def read(
     With `answers=False`, for evaluation questions, rows need no answer and no order of turns.
     """
     from modicum.readers.formats import columns_of
+    from modicum.readers.found import some
     from modicum.readers.inputs import read_input
     from modicum.readers.sources import find
 
@@ -54,7 +55,7 @@ def read(
     absent = [name for name in columns.mapped.values() if name not in seen]
     if absent and seen:
         raise OptionError(
-            f"no row has a column {', '.join(absent)}; columns are {', '.join(sorted(seen))}"
+            f"no row has a column {', '.join(absent)}; columns are {some(sorted(seen))}"
         )
     return Pool.build(
         (row for one in inputs for row in one.rows),

@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modicum.errors import InputError
-from modicum.readers.found import Found
+from modicum.readers.found import Fault, Found
 from modicum.readers.streams import compression, open_bytes
 
 _BATCH = 1024  # rows
 _GATHERED = 64 << 20  # bytes of chosen rows that are written as one
 _IPC_FILE = b"ARROW1"
+# What a value raises that Arrow holds and Python does not: broken text, a time after the year 9999.
+_NO_VALUE = (UnicodeDecodeError, OverflowError, ValueError, pa.ArrowException)
 
 
 class Columnar(NamedTuple):
@@ -41,6 +43,7 @@ def open_columnar(
     with _seekable(path) as file:
         try:
             opened = _parquet(file, wanted) if ending == ".parquet" else _arrow(file)
+            _check_names(path, opened.schema, wanted or ())
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, ending, error) from error
         yield opened._replace(batches=_checked(opened.batches, path, ending))
@@ -51,11 +54,28 @@ def columnar_rows(columnar: Columnar, wanted: Collection[str]) -> Iterator[Found
     # Columns that nobody asked for are not converted: they may be images or nanosecond times.
     row = 0
     for batch in columnar.batches:
-        names = [name for name in batch.schema.names if name in wanted]
-        values = batch.select(names).to_pylist() if names else [{}] * batch.num_rows
-        for value in values:
+        for value in _values(batch.select([n for n in batch.schema.names if n in wanted])):
             yield Found(row + 1, row, row + 1, value)
             row += 1
+
+
+def _values(batch: pa.RecordBatch) -> list[object]:
+    """Each row as a mapping; a Fault for one that Python cannot hold, as text that is not UTF-8."""
+    if not batch.num_columns:
+        return [{}] * batch.num_rows
+    try:
+        return list(batch.to_pylist())
+    except _NO_VALUE:
+        pass
+    values: list[object] = []
+    for i in range(batch.num_rows):
+        try:
+            values += batch.slice(i, 1).to_pylist()
+        except UnicodeDecodeError as error:
+            values.append(Fault("not UTF-8", f"byte 0x{error.object[error.start]:02x} of a text"))
+        except _NO_VALUE as error:
+            values.append(Fault("cannot be read", str(error).partition("\n")[0]))
+    return values
 
 
 def taken(columnar: Columnar, rows_K: Sequence[int]) -> Iterator[pa.Table]:
@@ -94,6 +114,11 @@ def columnar_writer(file: BinaryIO, like: Columnar) -> Iterator[Any]:
         writer = pa.ipc.new_stream(file, like.schema)
     with writer:
         yield writer
+
+
+def _check_names(path: str, schema: pa.Schema, wanted: Collection[str]) -> None:
+    if twice := [name for name in wanted if len(schema.get_all_field_indices(name)) > 1]:
+        raise InputError(f"{path} has several columns named {twice[0]}; leave one of that name")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -19,6 +20,13 @@ class Found(NamedTuple):
     start: int  # decompressed bytes of a text format; row index of a columnar one
     end: int
     value: object  # a mapping from column to value where the row is one; a Fault if unreadable
+
+
+def some(names: Iterable[str], most: int = 20) -> str:
+    """Names for a message: the first ones, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
 
 
 def ends_early(row: int, complete: int) -> Found:

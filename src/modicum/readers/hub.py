@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import datasets
 
 _ADDRESS = re.compile(HUB + r"([^:@]+)(?::([^@]+))?(?:@(.+))?")
+_NAME = re.compile(r"[A-Za-z0-9_-][\w.-]*/[A-Za-z0-9_-][\w.-]*", re.ASCII)
 _BATCH = 1024  # rows
 
 
@@ -26,7 +27,8 @@ class Address(NamedTuple):
 
 def address(path: str) -> Address:
     """Take an address of the hub apart; the split is `train` where none is given."""
-    if not (match := _ADDRESS.fullmatch(path)):
+    # A bare word is a reader of `datasets`, and a path with dots a folder: neither is of the hub.
+    if not (match := _ADDRESS.fullmatch(path)) or not _NAME.fullmatch(match[1]):
         raise InputError(f"{path} is not an address; write hf://org/name[:config][@split]")
     return Address(match[1], match[2], match[3] or "train")
 

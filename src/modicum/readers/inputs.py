@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from modicum.pool import RawRow, Rejected, SourceFile, Turn
 from modicum.readers.arrays import array_rows
 from modicum.readers.columnar import columnar_rows, open_columnar
 from modicum.readers.formats import ACCEPTED, FORMATS, Columns, Reading, read_row
-from modicum.readers.found import Fault, Found
+from modicum.readers.found import Fault, Found, some
 from modicum.readers.hub import open_hub
 from modicum.readers.labels import choices_of, gold_of, source_of, tags_of, task_of
 from modicum.readers.layout import layout, text_start
@@ -25,6 +25,7 @@ from modicum.readers.tables import csv_header, csv_rows
 from modicum.readers.turns import BadRow, as_text
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_COLUMNS = 10_000  # that are remembered of an input
 _NO_COLUMN = {
     "messages": "no messages",
     "sharegpt": "no conversations",
@@ -54,7 +55,7 @@ def read_input(one: Input, number: int, columns: Columns, format: str | None) ->
     tally = _Tally(one, number, columns, format)
     try:
         with _open(one, columns) as opened:
-            tally.seen.update(dict.fromkeys(opened.columns))
+            tally.see(opened.columns)
             for found in opened.rows:
                 tally.add(found)
     except DAMAGED as error:
@@ -109,6 +110,13 @@ class _Tally:
     replaced: int = 0
     labelled: bool = False
 
+    def see(self, names: Iterable[str]) -> None:
+        """Remember the names of columns; of a row with a million, as many as are of use."""
+        for name in names:
+            new = name not in self.seen
+            if new and (len(self.seen) < _COLUMNS or name in self.columns.read()):
+                self.seen[valid(str(name))] = None
+
     def add(self, found: Found) -> None:
         """Take one more row of the input in."""
         self.count += 1
@@ -141,7 +149,7 @@ class _Tally:
         return Read(self.rows, self.rejected, file, frozenset(self.seen))
 
     def _add_object(self, found: Found, row: dict[str, Any]) -> None:
-        self.seen.update(dict.fromkeys(row))
+        self.see(row)
         if self.format is None:
             self._refuse_preferences(row)
         reading = read_row(row, self.columns, self.format)
@@ -230,7 +238,7 @@ class _Tally:
         )
 
     def _no_format(self) -> InputError | OptionError:
-        path, found = self.one.path, ", ".join(map(str, self.seen))
+        path, found = self.one.path, some(self.seen)
         if absent := [name for name in self.columns.mapped.values() if name not in self.seen]:
             return OptionError(f"{path} has no column {', '.join(absent)}; it has {found}")
         if self.count == 1 and self.one.ending.startswith(".json"):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from modicum.errors import InputError
-from modicum.readers.found import Fault
+from modicum.readers.found import Fault, some
 from modicum.readers.lines import LINE_LIMIT, lines, parse
 from modicum.readers.streams import open_bytes, skip
 
@@ -84,7 +84,7 @@ def _refuse_spread_object(path: str, start: int) -> None:
         value, end = {}, len(text) if first.strip() == b"{" else 0
     if "\n" not in text[:end]:
         return
-    keys = f" with the keys {', '.join(value)}" if value else ""
+    keys = f" with the keys {some(value)}" if value else ""
     raise InputError(
         f"{path} is an object over several lines{keys}; rows are read from a top-level array or "
         "one object a line"

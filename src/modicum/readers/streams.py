@@ -12,16 +12,18 @@ import hashlib
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from modicum.errors import InputError
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 DAMAGED = (OSError, zlib.error, lzma.LZMAError, EOFError)  # what reading a broken file raises
 _MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
+MOST_BYTES = 4 << 30  # that a compressed file may always expand to
+MOST_TIMES = 500  # and beyond that, times its size; text is seldom 50
 _CHUNK = 1 << 18
 _FED = 1 << 10  # bytes to the zstandard decoder at once: 4 bytes can stand for 128 KiB
 
@@ -34,18 +36,13 @@ def compression(path: str | Path) -> str:
 
 
 def open_bytes(path: str | Path) -> BinaryIO:
-    """The decompressed bytes of a file, read as they are asked for."""
-    match compression(path):
-        case ".gz":
-            return cast(BinaryIO, gzip.open(path, "rb"))
-        case ".bz2":
-            return cast(BinaryIO, bz2.open(path, "rb"))
-        case ".xz":
-            return cast(BinaryIO, lzma.open(path, "rb"))
-        case ".zst":
-            return cast(BinaryIO, io.BufferedReader(_Zstandard(_opened(path)), _CHUNK))
-        case _:
-            return _opened(path)
+    """The decompressed bytes of a file, read as they are asked for.
+
+    One that expands beyond all measure raises `InputError` on the way.
+    """
+    if not (kind := compression(path)):
+        return _opened(path)
+    return io.BufferedReader(_Bounded(_DECOMPRESSED[kind](path), path), _CHUNK)
 
 
 @contextmanager
@@ -97,6 +94,35 @@ def _compressor(file: BinaryIO, kind: str) -> Any:
     return zstandard.ZstdCompressor().stream_writer(file, closefd=False)
 
 
+class _Bounded(io.RawIOBase):
+    """What a compressed file holds, up to what no honest one does."""
+
+    def __init__(self, stream: Any, path: str | Path) -> None:
+        self._stream, self._path = stream, path
+        self._read = getattr(stream, "read1", stream.read)
+        self._left = max(MOST_BYTES, MOST_TIMES * Path(path).stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def readinto(self, buffer: Any) -> int:
+        # What can be had at once: of a cut file all that stands before the cut.
+        data = self._read(len(buffer))
+        size = len(data)
+        buffer[:size] = data
+        self._left -= size
+        if self._left < 0:
+            raise InputError(
+                f"{self._path} expands beyond {MOST_TIMES} times its size, and beyond "
+                f"{MOST_BYTES >> 30} GiB; if it is meant to, decompress it yourself"
+            )
+        return size
+
+
 class _Zstandard(io.RawIOBase):
     """Decompressed zstandard; unlike the library's own stream, a cut file raises `EOFError`."""
 
@@ -136,3 +162,11 @@ class _Zstandard(io.RawIOBase):
         self._compressed = self._frame.unused_data if self._frame.eof else b""
         if self._frame.eof:
             self._frame = None
+
+
+_DECOMPRESSED: dict[str, Callable[[Any], Any]] = {
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+    ".zst": lambda path: _Zstandard(_opened(path)),
+}
