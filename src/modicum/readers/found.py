@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from modicum.visible import visible
+
+_LONGEST = 60  # characters of a name in a message
+
 
 class Fault(NamedTuple):
     """Why a row cannot be used: a reason to count by, and what exactly is wrong."""
@@ -24,7 +28,7 @@ class Found(NamedTuple):
 
 def some(names: Iterable[str], most: int = 20) -> str:
     """Names for a message: the first ones, and how many more there are."""
-    listed = list(names)
+    listed = [" ".join(visible(name).split("\n"))[:_LONGEST] for name in names]
     more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
 
