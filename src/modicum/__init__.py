@@ -1,5 +1,6 @@
 """Modicum chooses the few examples worth tuning a language model on."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from modicum.tuning import train
 
 __version__ = "0.1.0"
+
+# Libraries below report to the hub that a trainer was made, unless told not to before they load.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Budget",

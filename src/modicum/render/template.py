@@ -38,7 +38,11 @@ _ONE_DAY = (
     " | replace('%Y', '2024') | replace('%b', 'Jul') | replace('%B', 'July')"
     " | replace('%a', 'Fri') | replace('%A', 'Friday') }}{% endmacro %}"
 )
-REFUSALS = (TemplateError, TypeError, ValueError)  # what a template can raise on a row
+# What a template can raise on a row, from its own refusal to an endless recursion.
+REFUSALS = (
+    *(TemplateError, TypeError, ValueError, LookupError),
+    *(AttributeError, ArithmeticError, RecursionError),
+)
 ROLES = ("system", "user", "assistant")
 _PRIVATE = range(0xF0000, 0x110000)  # the two supplementary planes of private use
 
