@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from itertools import count
@@ -93,6 +94,8 @@ def test_a_disk_that_refuses_is_said_and_the_same_line_goes_on(
         writes = count(1)
 
         def step(moment: str, path: Path, number: int = number, writes: Any = writes) -> None:
+            if "hashes" in path.parts:
+                return  # a memo: without it, nothing is lost
             if moment == "written" and next(writes) == number:
                 raise OSError(refusal, os.strerror(refusal), str(path))
 
@@ -108,7 +111,7 @@ def test_a_disk_that_refuses_is_said_and_the_same_line_goes_on(
 
 def test_a_file_that_was_cut_in_half_is_named_or_made_again(place: Place, tmp_path: Path):
     states = list(copies(place, tmp_path / "copies"))
-    whole, outcomes = place.result(digits=4), set()
+    whole, refused = place.result(digits=4), set()
     for state in (states[len(states) // 2], states[-1]):
         files = [p.relative_to(state) for p in sorted(state.rglob("*")) if p.is_file()]
         if (state / "out" / "manifest.json").exists():  # what led to a finished result is not read
@@ -118,9 +121,19 @@ def test_a_file_that_was_cut_in_half_is_named_or_made_again(place: Place, tmp_pa
             half = (state / file).read_bytes()
             (place.root / file).write_bytes(half[: len(half) // 2])
             ran = place.run()
-            outcomes.add(ran.status)
             if ran.status == 2:
                 assert str(place.root / file.parts[0]) in ran.err, (file, ran.err)
-            else:
-                assert place.result(digits=4) == whole, (state.name, file)
-    assert outcomes <= {0, 2}
+                refused.add(file.name)
+                shutil.rmtree(named(ran.err, place.root))
+                ran = place.run()
+            assert ran.status == 0, (state.name, file, ran.err)
+            assert place.result(digits=4) == whole, (state.name, file)
+    assert refused
+
+
+def named(said: str, root: Path) -> Path:
+    """The folder that a message says to remove, or that holds the file it names."""
+    if found := re.search(r"remove (/\S+) and run", said):
+        return Path(found[1])
+    path = Path(re.findall(rf"{re.escape(str(root))}[^\s;,:]*", said)[0])
+    return path if path.is_dir() else path.parent

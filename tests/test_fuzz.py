@@ -150,6 +150,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
         (pa.string(), texts),
         (pa.large_string(), texts),
         (pa.binary(), st.binary(max_size=8)),
+        (None, st.binary(max_size=8)),  # texts that may not be UTF-8
         (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
         (pa.float32(), st.floats(width=32)),
         (pa.bool_(), st.booleans()),
@@ -174,6 +175,8 @@ def tables(draw: st.DrawFn) -> pa.Table:
             cells = [cell and list(cell.items()) for cell in cells]
         if isinstance(kind, pa.TimestampType | pa.Time64Type | pa.DurationType):
             arrays.append(pa.array(cells, pa.int64()).view(kind))
+        elif kind is None:
+            arrays.append(pa.array(cells, pa.binary()).view(pa.string()))
         else:
             arrays.append(pa.array(cells, kind))
     return pa.Table.from_arrays(arrays, names)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -57,6 +58,31 @@ def test_text_that_is_not_utf_8_costs_its_row(written: Callable[[pa.Table], Path
     pool = read([str(written(table(output=data)))])
     assert reasons(pool) == [(2, "not UTF-8")]
     assert [example.turns[1].content for example in pool] == ["fine", "as well"]
+
+
+TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.binary())]))
+AS_TEXT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+
+def turns(answer: bytes) -> list[dict[str, object]]:
+    return [{"role": "user", "content": b"Hello?"}, {"role": "assistant", "content": answer}]
+
+
+def test_text_within_turns_that_is_not_utf_8_costs_its_row(written: Callable[[pa.Table], Path]):
+    rows = [turns(b"fine"), turns(b"\xff"), *[turns(b"as well")] * 3000]
+    pool = read([str(written(pa.table({"messages": pa.array(rows, TURNS).view(AS_TEXT)})))])
+    assert reasons(pool) == [(2, "not UTF-8")]
+    assert len(pool) == 3001
+
+
+def test_lengths_that_point_outside_are_refused_before_they_are_followed(tmp_path):
+    path = tmp_path / "pool.arrow"
+    offsets = pa.py_buffer(np.array([0, 3, 1 << 30, 6], np.int32))
+    texts = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"abcdef"))
+    for column in (texts, pa.StructArray.from_arrays([texts], ["content"])):
+        arrow(table(other=column), path)
+        with pytest.raises(InputError, match="is not a readable Arrow file"):
+            read([str(path)])
 
 
 def test_a_time_that_python_cannot_hold_costs_its_row(written: Callable[[pa.Table], Path]):

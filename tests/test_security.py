@@ -80,7 +80,7 @@ def test_a_hostile_template_costs_its_rows_and_no_more(template: str, tiny_pool:
         assert "\n" not in str(error)
     else:
         assert len(made.errors) == len(tiny_pool)
-        assert all("refuses" in why or "cannot" in why or why for why in made.errors.values())
+        assert all("\n" not in why for why in made.errors.values())
 
 
 def test_weights_in_pickles_are_not_read(tiny_model: Model, tmp_path: Path):
@@ -124,7 +124,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with serving(tmp_path / "cache") as running:
         # An endpoint that repeats the key it was sent, in its replies and its errors.
         running.misbehave = lambda text, before: (
-            {"message": f"bad key {KEYS['OPENAI_API_KEY']}"} if before == 0 else None
+            {"message": f"bad key {KEYS['OPENAI_API_KEY']}"}
+            if before == 0 and len(text) % 2
+            else f'["{KEYS["OPENAI_API_KEY"]}"]'
         )
         yield running
 

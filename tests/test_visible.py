@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from rich.table import Table
 
 from modicum.models import Model
+from modicum.progress import progress
 from modicum.visible import as_json, console
 from test_cli import Run, run
 
@@ -37,6 +39,19 @@ def test_json_says_the_same_in_signs_that_no_terminal_obeys():
     assert json.loads(made) == said
     assert "世界" in made
     assert not any(sign in made for sign in (*OBEYED, "\x7f", "\ud800"))
+
+
+def test_a_bar_shows_what_it_is_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("modicum.progress._PATIENCE", -1)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress(HOSTILE, 10) as advance:
+        advance(5)
+    drawn = capsys.readouterr().err
+    assert "␛]0;owned␇" in drawn
+    assert "\x1b]0;owned" not in drawn and "\u202e" not in drawn
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from modicum.meter import Meter
 from modicum.pool import Pool
 from modicum.selection.budget import Budget, Step
 from modicum.selection.memory import Need
+from modicum.selection.rows import finite_rows
 from modicum.training.options import Recipe
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Context:
         vectors_ND = aligned(view, view(self.pool, meter or self.meter), self.pool, dimensions=2)
         tuned = meter is not None and meter is not self.meter
         self.looked.append(Looked(view.name, tuned, self.positions_N, vectors_ND))
-        self.unseen[unseen_by(view)] = ~np.isfinite(vectors_ND).all(axis=1)
+        self.unseen[unseen_by(view)] = ~finite_rows(vectors_ND)
         return vectors_ND
 
     def values(self, score: Score, meter: Meter | None = None) -> np.ndarray:

@@ -18,7 +18,8 @@ from uuid import uuid4
 
 from modicum.errors import InputError
 
-_NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # file systems that flush no folders
+# What a file system says that flushes no folders, and a folder that may be written, not listed.
+_NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 
 Moment = Literal["begin", "written", "flushed", "in place", "kept", "removed"]
 
@@ -107,7 +108,8 @@ def append(path: Path, line: bytes) -> None:
             if file.read(1) != b"\n":
                 line = b"\n" + line
         step("begin", path)
-        file.write(line)
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         step("written", path)
         os.fsync(file.fileno())
     if new:
@@ -131,8 +133,8 @@ def half_written(path: Path) -> bool:
 
 
 def clear_half_written(folder: Path) -> None:
-    """Remove what killed writes left in a folder and below, where nobody else is writing."""
-    for path in [path for path in folder.rglob(".*.part") if half_written(path)]:
+    """Remove the files that killed writes left in a folder and below; nobody else writes there."""
+    for path in [path for path in folder.rglob(".*.part") if path.is_file()]:
         remove(path)
 
 
@@ -186,11 +188,12 @@ def _flush(path: Path) -> None:
     folder = path.is_dir()
     if folder and os.name == "nt":
         return  # Windows opens no folders
-    opened = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(opened)
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
     except OSError as error:
         if not folder or error.errno not in _NO_FOLDERS:
             raise
-    finally:
-        os.close(opened)

@@ -8,13 +8,18 @@ import numpy as np
 
 from modicum.errors import InputError
 
+_BLOCK = 8192  # rows
 _SMALLEST = 1e-6  # share of the largest variance below which a direction is noise, and dropped
 
 
 def unit_rows(vectors_ND: np.ndarray) -> np.ndarray:
     """Each row divided by its Euclidean length. A row of zeros stays; NaN stays NaN."""
-    length_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-    return (vectors_ND / np.where(length_N1 == 0, 1, length_N1)).astype(np.float32)
+    unit_ND = np.empty(vectors_ND.shape, np.float32)
+    for begin in range(0, len(vectors_ND), _BLOCK):  # of a million rows, no second copy
+        rows_BD = vectors_ND[begin : begin + _BLOCK]
+        length_B1 = np.linalg.norm(rows_BD, axis=1, keepdims=True)
+        unit_ND[begin : begin + _BLOCK] = rows_BD / np.where(length_B1 == 0, 1, length_B1)
+    return unit_ND
 
 
 def whitener(learned_ND: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

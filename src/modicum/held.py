@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +23,15 @@ def held(path: Path, else_say: str = "choose another -o") -> Iterator[None]:
 
     name = hashlib.blake2b(str(path.resolve()).encode(), digest_size=16).hexdigest()
     lock = FileLock(cache_folder() / "locks" / name, timeout=0)
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     try:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise RunError(
             f"another process is working on {path}; wait for it, or {else_say}"
         ) from error
+    except (OSError, NotImplementedError) as error:  # a cache that is read only, or knows no locks
+        warnings.warn(f"no lock can be had in {cache_folder()}: {error}", stacklevel=3)
     try:
         yield
     finally:

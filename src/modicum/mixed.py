@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,8 @@ def open_mix(path: Path, command: Mapping[str, Any]) -> bool:
     if path.exists() and not ours:
         raise RunError(f"{path} exists, and this command did not write it; choose another -o")
     if ours:
+        for half in path.parent.glob(f".{escape(path.name)}.*.part"):
+            durable.remove(half)
         durable.remove(path)  # whole or not, its manifest is missing
     write_json(claim, told)
     return False

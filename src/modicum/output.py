@@ -56,9 +56,9 @@ def write_selection(
     told = manifest(selection, subset)
     told["notes"] += troubles.get("notes", [])
     add_report(folder, told)
+    write_manifest(folder, told)
     for leftover in selection.leftovers:
         durable.remove(leftover)
-    write_manifest(folder, told)
     return folder
 
 

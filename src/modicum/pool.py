@@ -248,7 +248,9 @@ class Pool:
                     f"not from this ({self.fingerprint[:8]}); take from the pool it was made from"
                 )
             chosen = chosen.picks
-        return Pool(self.table.take(pa.array(in_pool_order(self, chosen))), self.files)
+        chosen_K = in_pool_order(self, chosen)
+        whole = len(chosen_K) == len(self)
+        return Pool(self.table if whole else self.table.take(pa.array(chosen_K)), self.files)
 
     def to_dataset(self) -> datasets.Dataset:
         """A `datasets.Dataset` with `id`, `source` and `messages`, as TRL's SFTTrainer takes it.

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from modicum.visible import visible
+
 _PATIENCE = 1.0  # seconds of work before a bar appears
 
 
@@ -29,7 +31,7 @@ def progress(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[in
         console=Console(stderr=True),
         transient=True,
     )
-    task = bar.add_task(what, total=total, rate="")
+    task = bar.add_task(" ".join(visible(what).split()), total=total, rate="")
     began, done, drawn = time.monotonic(), 0, False
 
     def advance(more: int) -> None:

@@ -33,8 +33,9 @@ _LEFT = {
 }
 
 
-# The manifest itself, and what can be made again of all the others.
-_WITHOUT_HASH = {"manifest.json", "report.html", "report.json"}
+# What is ours in a finished folder, but the report, which can be made again.
+_OURS = {"command.json", "plan.json", "compare.json", "stream.json", "training.json", *_LEFT}
+_OURS -= {"report.html", "report.json"}
 
 
 def open_run(folder: Path, command: Mapping[str, Any]) -> bool:
@@ -87,7 +88,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write `manifest.json`: with it the run is finished, and its files are as they should be."""
-    paths = [path for path in folder.iterdir() if path.name not in _WITHOUT_HASH]
+    paths = [p for p in folder.iterdir() if p.name in _OURS or _SUBSET.fullmatch(p.name)]
     write_json(folder / "manifest.json", {**manifest, "files": hashes(folder, paths)})
 
 
@@ -98,14 +99,18 @@ def hashes(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 
 def check_files(folder: Path, record: Mapping[str, Any]) -> None:
-    """Refuse a finished folder if one of the `files` of its record is gone or another."""
-    for name, made in record.get("files", {}).items():
+    """Refuse a finished folder if one of the `files` of its record is gone or another.
+
+    A file is read again only if its size or its time is not what it was.
+    """
+    files: Mapping[str, str | None] = record.get("files") or dict.fromkeys(record.get("subset", ()))
+    for name, made in files.items():
         path = folder / name
-        if not path.exists() or file_hash(path) != made:
+        if not path.exists() or (made and file_hash(path) != made):
             how = "not as it was written" if path.exists() else "missing"
             raise RunError(
-                f"{folder} holds a finished run, but {name} is {how}; "
-                "remove the folder and run the same line again"
+                f"{folder} holds a finished run, but {name} is {how}; put it back, or remove the "
+                "folder and run the same line again"
             )
 
 

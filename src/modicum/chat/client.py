@@ -89,7 +89,7 @@ class Chat:
         tokens = (done.usage.total_tokens if done.usage else 0) or 0
         cut = choices[0].finish_reason == "length"
         fault = f"the reply was cut at max_tokens={self._access.max_tokens}" if cut else ""
-        return Reply(key, text if isinstance(text, str) else "", tokens, fault)
+        return Reply(key, _without_key(text) if isinstance(text, str) else "", tokens, fault)
 
     def _failed(self, error: OpenAIError) -> ModicumError:
         from openai import APIStatusError, APITimeoutError
@@ -126,4 +126,9 @@ def _said(error: OpenAIError) -> str:
     message = known.get("message") or known.get("detail")  # FastAPI's word for it
     lines = str(message or error.__cause__ or error).strip().splitlines()
     said = valid(lines[0]) if lines else type(error).__name__
-    return (said.replace(found, "…") if (found := api_key()) else said)[:200]
+    return _without_key(said)[:200]
+
+
+def _without_key(text: str) -> str:
+    """What an endpoint says, without the key that some repeat."""
+    return text.replace(found, "…") if (found := api_key()) else text

@@ -60,29 +60,18 @@ def columnar_rows(columnar: Columnar, wanted: Collection[str]) -> Iterator[Found
 
 
 def _values(batch: pa.RecordBatch, wanted: Collection[str]) -> list[object]:
-    """Each row as a mapping, or a Fault.
-
-    Arrow believes what a file says of its own lengths, so everything is checked before it is
-    touched: also the columns that are only written back.
-    """
+    """Each row as a mapping; a Fault for one that Python cannot hold, as text that is not UTF-8."""
     try:
-        batch.validate(full=True)
         return _mappings(batch, wanted)
     except _NO_VALUE:
         return [_value(batch.slice(i, 1), wanted) for i in range(batch.num_rows)]
 
 
 def _value(row: pa.RecordBatch, wanted: Collection[str]) -> object:
-    for name, column in zip(row.schema.names, row.columns, strict=True):
-        try:
-            column.validate(full=True)
-        except pa.ArrowException as error:
-            if "UTF8" not in str(error):
-                return Fault("cannot be read", f"{name}: {_first_line(error)}")
-            if name in wanted:
-                return Fault("not UTF-8", f"column {name}")
     try:
         return _mappings(row, wanted)[0]
+    except UnicodeDecodeError as error:
+        return Fault("not UTF-8", f"byte 0x{error.object[error.start]:02x} of a text")
     except _NO_VALUE as error:
         return Fault("cannot be read", _first_line(error))
 
@@ -166,10 +155,39 @@ def _arrow(file: Any) -> Columnar:
     file.seek(0)
     if not is_file:
         stream = pa.ipc.open_stream(file)
-        return Columnar(stream.schema, _sliced(iter(stream)), "stream", "")
+        return Columnar(stream.schema, _sliced(_sound(iter(stream))), "stream", "")
     reader = pa.ipc.open_file(file)
     whole = (reader.get_batch(index) for index in range(reader.num_record_batches))
-    return Columnar(reader.schema, _sliced(whole), "file", "")
+    return Columnar(reader.schema, _sliced(_sound(whole)), "file", "")
+
+
+def _sound(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches of which nothing points outside: Arrow believes what a file says of its lengths.
+
+    Texts that are not UTF-8 are left to cost their rows.
+    """
+    for batch in batches:
+        try:
+            batch.validate(full=True)
+        except pa.ArrowException:
+            for column in batch.columns:
+                column.view(_as_bytes(column.type)).validate(full=True)
+        yield batch
+
+
+def _as_bytes(type: pa.DataType) -> pa.DataType:
+    """The same type with bytes for its texts."""
+    if pa.types.is_string(type):
+        return pa.binary()
+    if pa.types.is_large_string(type):
+        return pa.large_binary()
+    if pa.types.is_struct(type):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in type])
+    if pa.types.is_list(type):
+        return pa.list_(type.value_field.with_type(_as_bytes(type.value_type)))
+    if pa.types.is_large_list(type):
+        return pa.large_list(type.value_field.with_type(_as_bytes(type.value_type)))
+    return type
 
 
 def _sliced(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

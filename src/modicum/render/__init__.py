@@ -50,6 +50,7 @@ __all__ = [
     "template_fingerprint",
 ]
 
+_COUNTED = 4096  # rows whose tokens are counted together
 _CHUNK = 1000  # rows tokenised together
 _RULES = "1"  # raised whenever the same row gets other ids or kinds
 _NOTHING = Tokens(np.zeros(0, np.int32), np.zeros(0, np.uint8))
@@ -89,8 +90,13 @@ class Rendered:
     @cached_property
     def answer_lengths_N(self) -> np.ndarray:
         """Tokens of each row that are learned, int64."""
-        counts = np.concatenate([[0], np.cumsum(self.kinds == ANSWER, dtype=np.int64)])
-        return np.asarray(np.diff(counts[self.starts]))
+        lengths_N = np.zeros(len(self), np.int64)
+        for begin in range(0, len(self), _COUNTED):
+            starts = self.starts[begin : begin + _COUNTED + 1]
+            learned_T = self.kinds[starts[0] : starts[-1]] == ANSWER
+            counts = np.concatenate([[0], np.cumsum(learned_T, dtype=np.int64)])
+            lengths_N[begin : begin + _COUNTED] = np.diff(counts[starts - starts[0]])
+        return lengths_N
 
     def take(self, positions: Sequence[int] | np.ndarray) -> Rendered:
         """The rows at these positions, in the order given, as if they had been rendered alone."""

@@ -6,13 +6,11 @@ import copy
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modicum import durable
 from modicum.errors import RunError
 from modicum.ledger import Ledger
 from modicum.runs import whole_object, write_json
@@ -52,15 +50,16 @@ class Rounds:
         return self.folder / f"{number}.json"
 
     def _read(self, path: Path) -> dict[str, Any] | None:
-        """A finished round; None if there is none, or if it is not as it was written."""
+        """A finished round; None if there is none."""
         if not path.exists():
             return None
         record = whole_object(path) or {}
         if record.pop("checksum", None) == _checksum(record):
             return record
-        durable.move(path, path.with_name(f"{path.name}.{time.time_ns()}.damaged"))
-        self.ledger.fall_back(f"{path} was damaged, and its round is done again")
-        return None
+        raise RunError(
+            f"{path} is not as it was written; remove {self.folder} and run the same line again: "
+            "what it holds is done anew"
+        )
 
 
 def _checksum(record: Mapping[str, Any]) -> str:

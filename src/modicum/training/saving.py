@@ -85,6 +85,12 @@ def _only_model(folder: Path) -> None:
         shutil.copymode(folder / "config.json", path)
 
 
+def saved(folder: Path) -> list[Path]:
+    """The files of a model that was saved, and of its adapter."""
+    found = [path for pattern in (*_MODEL, *_TOKENIZER) for path in folder.glob(pattern)]
+    return [*found, *(folder / ADAPTER).glob("*")]
+
+
 def _merge(model: Model, adapter: Path, folder: Path) -> None:
     """The base in float32 with the adapter added to it."""
     from peft import PeftModel

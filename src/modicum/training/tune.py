@@ -33,7 +33,7 @@ from modicum.runs import check_files, hashes, read_object, write_json
 from modicum.training.options import PACK, WARM_UP, Recipe, needs_trl
 from modicum.training.record import history, resolved
 from modicum.training.rows import check_arrived, dataset, packed
-from modicum.training.saving import ADAPTER, ASIDE, load, save
+from modicum.training.saving import ASIDE, load, save, saved
 from modicum.training.together import Processes, launched
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _tune(
             "resumed_at_step": None if checkpoint is None else _step_of(checkpoint),
             **resolved(trainer, recipe),
             **history(trainer, rendered, seconds),
-            "files": hashes(folder, [*folder.iterdir(), *(folder / ADAPTER).glob("*")]),
+            "files": hashes(folder, saved(folder)),
         }
         write_json(folder / RECORD, record)
     trainer.accelerator.wait_for_everyone()
