@@ -14,7 +14,7 @@ from modicum.held import held
 from modicum.jobs.reading import Reading
 from modicum.pool import Pool
 from modicum.readers.sources import find
-from modicum.runs import check_files, give_up, inputs, open_run, read_object, run_name
+from modicum.runs import check_files, give_up, inputs, open_run, read_object, run_name, whole_object
 from modicum.training.together import Processes, launched
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def once(
     manifest = read_object(folder / "manifest.json")
     if again and first:
         check_files(folder, manifest)
+        check_files(folder, whole_object(folder / "training.json") or {})
     return Done(folder, manifest, again)
 
 

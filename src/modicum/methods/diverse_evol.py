@@ -86,10 +86,7 @@ class DiverseEvol:
             facts = rounds.once(number, partial(self._round, context, models, number, quota, taken))
             done.append(facts)
             if number and self.score is None and not context.looked and number + 1 not in rounds:
-                # Of a killed run: what its last round saw is drawn in the report.
-                context.vectors(
-                    self.view, models.seen_in(number) if context.chosen is None else None
-                )
+                self._look_again(context, models, number)
             context.unseen[self._unseen] = np.isin(context.positions_N, facts["unmeasured"])
             if number and context.chosen is None:
                 models.tidy(number)
@@ -163,6 +160,13 @@ class DiverseEvol:
             "training": tuned and {key: tuned.record[key] for key in _TOLD},
             "unmeasured": context.positions_N[unseen_M].tolist(),
         }
+
+    def _look_again(self, context: Context, models: Evolving, number: int) -> None:
+        """What the last round of a killed run saw, for the report."""
+        if context.chosen is not None:
+            context.vectors(self.view)
+        elif models.kept(number):
+            context.vectors(self.view, models.seen_in(number))
 
     def _draw(self, context: Context, rows: int) -> tuple[Iterator[Step], np.ndarray]:
         """So many rows at random; and positions of those passed over, which the base cannot see."""

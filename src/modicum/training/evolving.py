@@ -11,7 +11,7 @@ from modicum.meter import Meter
 from modicum.render import Rendered
 from modicum.store import Store
 from modicum.training.options import Recipe
-from modicum.training.tune import Tuned, tune
+from modicum.training.tune import RECORD, Tuned, tune
 
 MEASURED = "measured"  # what was measured through a model, beside it
 
@@ -53,6 +53,10 @@ class Evolving:
                 what=f"round {number}: training on {len(rendered)} rows",
             )
         return self.seen_in(number), tuned
+
+    def kept(self, number: int) -> bool:
+        """Whether a round's model is still there."""
+        return (self._place(self.tuned_in(number)) / RECORD).exists()
 
     def seen_in(self, number: int) -> Meter:
         """The pool through a round's model, which has been tuned."""
