@@ -56,7 +56,7 @@ experiments: .venv/installed-dev
 
 # Each paper's claim on a small scale; a day on two cores, in pieces that go on where they stopped.
 reproductions: .venv/installed-dev
-	for each in known ltd diverse_evol lobass inscl; do $(BIN)/python reproductions/$$each.py || exit 1; done
+	for each in known dolly ltd diverse_evol lobass inscl; do $(BIN)/python reproductions/$$each.py || exit 1; done
 	$(BIN)/python reproductions/results.py
 
 # The pages of docs/ as a site, into build/site.

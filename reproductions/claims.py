@@ -1,4 +1,4 @@
-"""What the four reproductions share: a claim, its pieces, the line of each, what is kept of it.
+"""What the reproductions share: a claim, its pieces, the line of each, what is kept of it.
 
 A piece is one `modicum compare`. It goes on where it was stopped, and what it made is kept under
 `reproductions/results/PAPER/SIZE/`: the record without single values as `PIECE.json`, and every
@@ -44,6 +44,12 @@ class Piece:
     pool: Sequence[Row]
     held_out: Sequence[Row]
     line: str
+    steps: str = SHORT_STEPS  # "" for those that are set where nothing is said
+
+    @property
+    def whole(self) -> str:
+        """The line with its steps."""
+        return f"{self.line} {self.steps}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Claim:
             pool,
             "--eval",
             held_out,
-            *shlex.split(f"{piece.line} {SHORT_STEPS}"),
+            *shlex.split(piece.whole),
             *model,
             *options.more,
         ]
@@ -98,7 +104,7 @@ class Claim:
             found["arms"] = [{k: v for k, v in a.items() if k != "values"} for a in found["arms"]]
             found["untuned"] = {k: v for k, v in found["untuned"].items() if k != "values"}
             found["evaluation"] = {k: v for k, v in found["evaluation"].items() if k != "ids"}
-            about = {"asks": piece.asks, "line": f"{piece.line} {SHORT_STEPS}"}
+            about = {"asks": piece.asks, "line": piece.whole}
             write_json(kept / f"{piece.name}.json", {**about, **found})
 
 

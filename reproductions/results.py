@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import diverse_evol
+import dolly
 import inscl
 import known
 import lobass
@@ -16,7 +17,7 @@ import ltd
 from claims import ROOT, Claim, Row, results
 
 PAGE = ROOT / "docs" / "results.md"
-CLAIMS = (known.CLAIM, ltd.CLAIM, diverse_evol.CLAIM, lobass.CLAIM, inscl.CLAIM)
+CLAIMS = (known.CLAIM, dolly.CLAIM, ltd.CLAIM, diverse_evol.CLAIM, lobass.CLAIM, inscl.CLAIM)
 REMARKS = ROOT / "reproductions" / "remarks"  # PAPER.md: what its numbers come to, by hand
 NUMBERS = ("RG", "AP", "BWT")
 
