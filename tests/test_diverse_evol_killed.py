@@ -100,7 +100,7 @@ MOMENTS = [
     ("shutil.rmtree", 1, True),
     ("modicum.training.rounds.write_json", 4, True),  # the last round
     ("modicum.output.write_json", 1, False),  # while writing
-    ("modicum.output.write_json", 2, False),
+    ("modicum.output.write_manifest", 1, False),
 ]
 
 

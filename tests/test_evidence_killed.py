@@ -27,7 +27,7 @@ MOMENTS = [
     (WRITE, 8, True),  # between an arm and the removal of its model
     ("shutil.rmtree", 2, True),  # between arms
     ("modicum.jobs.compare.write_json", 1, False),  # compare.json
-    ("modicum.jobs.compare.write_json", 2, False),  # the manifest
+    ("modicum.jobs.compare.write_manifest", 1, False),  # the manifest
 ]
 
 

@@ -100,7 +100,7 @@ MOMENTS = [
     (WRITE, 14, True),  # between stages
     ("shutil.rmtree", 5, True),  # between arms
     ("modicum.jobs.stream.write_json", 1, False),  # stream.json
-    ("modicum.jobs.stream.write_json", 2, False),  # the manifest
+    ("modicum.jobs.stream.write_manifest", 1, False),  # the manifest
 ]
 
 
