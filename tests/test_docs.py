@@ -183,12 +183,12 @@ def trained(
 
 
 def keys(facts: object) -> set[str]:
-    """The keys of an object and of those in it, but not of the trainer's and the adapter's."""
+    """The keys of an object and of those in it, but not the trainer's, the adapter's or names of files."""
     if isinstance(facts, list):
         return set().union(*map(keys, facts))
     if not isinstance(facts, dict):
         return set()
-    own = ("given", "options", "lora", "versions", "ledger", "method")
+    own = ("given", "options", "lora", "versions", "ledger", "method", "files")
     return set(facts).union(*(keys(value) for key, value in facts.items() if key not in own))
 
 
