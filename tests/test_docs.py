@@ -183,7 +183,7 @@ def trained(
 
 
 def keys(facts: object) -> set[str]:
-    """The keys of an object and of those in it, but not the trainer's, the adapter's or names of files."""
+    """The keys of an object and those in it; not the trainer's, the adapter's, names of files."""
     if isinstance(facts, list):
         return set().union(*map(keys, facts))
     if not isinstance(facts, dict):

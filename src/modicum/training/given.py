@@ -122,7 +122,7 @@ def read(given: Mapping[str, Any], lora: bool) -> Options:
 def _refuse(name: str, value: object) -> None:
     for pattern, reason in _REFUSED.items():
         if fnmatchcase(name, pattern):
-            shown = "…" if name.startswith("hub_") else value  # it may be a key
+            shown = "…" if name == "hub_token" else value  # it is a key
             raise OptionError(f"--train {name}={shown}: {reason}")
     if name == "save_total_limit" and str(value) == "1":  # it may be the half-written one
         raise OptionError(f"--train {name}={value}: {_RESUME}, or keep 2")
