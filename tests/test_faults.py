@@ -81,11 +81,9 @@ def test_from_any_state_that_a_death_leaves_the_same_line_ends_the_same(
         assert place.result() == whole, state.name
 
 
-@pytest.mark.parametrize("refusal", [errno.ENOSPC, errno.EROFS])
-def test_a_disk_that_refuses_is_said_and_the_same_line_goes_on(
-    place: Place, tmp_path: Path, refusal: int
-):
+def test_a_disk_that_refuses_is_said_and_the_same_line_goes_on(place: Place):
     """The first write is refused, then the second of the line run again, and so on to its end."""
+    said = os.strerror(errno.ENOSPC)
     assert place.run().status == 0
     whole = place.result()
     shutil.rmtree(place.root)
@@ -97,14 +95,14 @@ def test_a_disk_that_refuses_is_said_and_the_same_line_goes_on(
             if "hashes" in path.parts:
                 return  # a memo: without it, nothing is lost
             if moment == "written" and next(writes) == number:
-                raise OSError(refusal, os.strerror(refusal), str(path))
+                raise OSError(errno.ENOSPC, said, str(path))
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(durable, "step", step)
             ran = place.run()
         if next(writes) <= number:
             break
-        assert (ran.status, os.strerror(refusal) in ran.err) == (2, True), (number, ran.err)
+        assert (ran.status, said in ran.err) == (2, True), (number, ran.err)
     assert number > 3
     assert place.result() == whole
 

@@ -13,7 +13,7 @@ import pytest
 from modicum.models import Model
 
 SCRIPT = Path(__file__).with_name("killed.py")
-KILLS = int(os.environ.get("MODICUM_KILLS", "17"))  # of each line
+KILLS = int(os.environ.get("MODICUM_KILLS", "9"))  # of each line
 
 
 @pytest.mark.parametrize("line", ["select", "diverse-evol", "stream"])
