@@ -75,6 +75,13 @@ def test_text_within_turns_that_is_not_utf_8_costs_its_row(written: Callable[[pa
     assert len(pool) == 3001
 
 
+def test_a_column_whose_name_is_not_utf_8_is_refused(written: Callable[[pa.Table], Path]):
+    path = written(table(unlikely=["a"]))
+    path.write_bytes(path.read_bytes().replace(b"unlikely", b"unlikel\xff"))
+    with pytest.raises(InputError, match="is not a readable"):
+        read([str(path)])
+
+
 def test_lengths_that_point_outside_are_refused_before_they_are_followed(tmp_path):
     path = tmp_path / "pool.arrow"
     offsets = pa.py_buffer(np.array([0, 3, 1 << 30, 6], np.int32))

@@ -19,6 +19,8 @@ from modicum.readers.streams import compression, open_bytes
 _BATCH = 1024  # rows
 _GATHERED = 64 << 20  # bytes of chosen rows that are written as one
 _IPC_FILE = b"ARROW1"
+# What a damaged file raises: names of its columns may not be UTF-8 either.
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 # What a value raises that Arrow holds and Python does not: broken text, a time after the year 9999.
 _NO_VALUE = (UnicodeDecodeError, OverflowError, ValueError, pa.ArrowException)
 
@@ -44,7 +46,7 @@ def open_columnar(
         try:
             opened = _parquet(file, wanted) if ending == ".parquet" else _arrow(file)
             _check_names(path, opened.schema, wanted or ())
-        except (pa.ArrowException, OSError) as error:
+        except _UNREADABLE as error:
             raise _unreadable(path, ending, error) from error
         yield opened._replace(batches=_checked(opened.batches, path, ending))
 
@@ -120,7 +122,8 @@ def columnar_writer(file: BinaryIO, like: Columnar) -> Iterator[Any]:
 
 
 def _check_names(path: str, schema: pa.Schema, wanted: Collection[str]) -> None:
-    if twice := [name for name in wanted if len(schema.get_all_field_indices(name)) > 1]:
+    names = schema.names
+    if twice := [name for name in wanted if names.count(name) > 1]:
         raise InputError(f"{path} has several columns named {twice[0]}; leave one of that name")
 
 
@@ -199,7 +202,7 @@ def _sliced(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def _checked(batches: Iterator[pa.RecordBatch], path: str, ending: str) -> Iterator[pa.RecordBatch]:
     try:
         yield from batches
-    except (pa.ArrowException, OSError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, ending, error) from error
 
 
