@@ -31,7 +31,7 @@ def pieces(size: str) -> Iterator[Piece]:
         pool,
         exam,
         f"-m {METHODS.format(pool_rows // 50)} -k 8% --full-seeds 1 --seeds {seeds} "
-        "--train num_train_epochs=2",
+        "--train num_train_epochs=2 --max-tokens 512",
     )
     pool_rows, held_out, seeds = LABELLED[size]
     columns = ("choices", "answer")
