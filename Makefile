@@ -29,8 +29,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 demo: .venv/installed
 	@$(BIN)/modicum select examples/pool.jsonl -m k-center -k 10% -o runs/demo
 
+# A file at a time in each of two processes; one thread each, for two would be in each other's way.
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Every line killed at 50 moments, and gone on with.
 kills: .venv/installed-dev
