@@ -143,6 +143,9 @@ def test_ltd_goes_on_behind_the_region_and_says_so(choose: Choose, tiny_pool: Po
     assert outside == sorted(outside)
     assert 0 < sum(outside) < 12
     assert 1 in chosen.picks[: outside.index(True)]
+    (note,) = [note for note in chosen.notes if "larger than the region" in note]
+    assert f"the target, {outside.index(True)} rows in" in note
+    assert not choose("ltd", 1, target=target, clusters=4, view="lexical").notes
 
 
 def test_ltd_asks_for_a_target_and_a_share(choose: Choose, tiny_pool: Pool):

@@ -19,7 +19,7 @@ from modicum.context import Context
 from modicum.errors import OptionError
 from modicum.methods.k_center import kcenter_need
 from modicum.methods.kmeans import kmeans_need
-from modicum.selection import Step, kcenter, kmeans, near
+from modicum.selection import Near, Step, kcenter, kmeans, near
 from modicum.selection.memory import Need
 from modicum.views import View
 from modicum.views.hidden import Hidden
@@ -66,6 +66,8 @@ class Ltd:
         taken_MD = context.chosen_vectors(self.view)
         for n, clusters in enumerate(_regions(nearest.order_C, nearest.votes_C, self.region)):
             inside_M = np.flatnonzero(np.isin(groups.labels_N, clusters))
+            if n == 1:  # only who asks for more rows than the region has comes here
+                context.notes.append(_used_up(groups.labels_N, nearest, self.region))
             inside_MD = vectors_ND[inside_M]
             steps = kcenter(
                 inside_MD,
@@ -79,6 +81,16 @@ class Ltd:
                 outside = f"{step.gain:.4g} from the nearest earlier pick, outside the region"
                 yield step._replace(reason=outside) if n else step
             taken_MD = inside_MD if taken_MD is None else np.concatenate([taken_MD, inside_MD])
+
+
+def _used_up(labels_N: np.ndarray, nearest: Near, share: float) -> str:
+    first = _regions(nearest.order_C, nearest.votes_C, share)[0]
+    rows = int(np.isin(labels_N, first).sum())
+    return (
+        f"the budget is larger than the region of the target, {rows} rows in {len(first)} of "
+        f"{len(nearest.order_C)} clusters: the other picks are from outside it, nearest cluster "
+        "first; --set region=0.9 makes it wider, --set clusters=20 coarser"
+    )
 
 
 def _regions(order_C: np.ndarray, votes_C: np.ndarray, share: float) -> list[np.ndarray]:
