@@ -56,10 +56,13 @@ def open_run(folder: Path, command: Mapping[str, Any]) -> bool:
     return (folder / "manifest.json").exists()
 
 
-def give_up(folder: Path) -> None:
-    """Take back `open_run` for a command that was refused before it made anything."""
+def give_up(folder: Path, made: bool = False) -> None:
+    """Take back `open_run` for a command that was refused before it made anything.
+
+    The folder goes with it if it was `made` for this command.
+    """
     if [path.name for path in folder.iterdir()] == ["command.json"]:
-        durable.remove(folder / "command.json")
+        durable.remove(folder if made else folder / "command.json")
 
 
 def clear_unfinished(folder: Path) -> None:

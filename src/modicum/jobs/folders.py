@@ -55,6 +55,7 @@ def once(
     if processes is None and launched():
         raise OptionError(f"{command['command']} runs in one process: only train takes several")
     first = processes is None or processes.first
+    made = not folder.exists()
     with held(folder) if first else nullcontext():
         again = open_run(folder, command) if first else False
         if processes is not None:
@@ -66,7 +67,7 @@ def once(
                 work(folder)
             except ModicumError:  # put right, the line is another command: let it have the folder
                 if first:
-                    give_up(folder)
+                    give_up(folder, made)
                 raise
     manifest = read_object(folder / "manifest.json")
     if again and first:
