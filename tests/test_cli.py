@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import modicum
 from modicum.cli import main
 from modicum.models import Model
 
@@ -187,10 +188,38 @@ def test_settings_reach_the_method_and_its_view(select: Run):
     assert (method["view"]["name"], method["view"]["dimensions"]) == ("lexical", 64)
 
 
+def test_options_in_brackets_are_the_methods_as_in_compare(select: Run):
+    ran = select(
+        "-m", "kmeans(view=lexical, clusters=3)", "-k", 2, "-o", "out", "--set", "clusters=9"
+    )
+    assert ran.status == 0, ran.err
+    found = json.loads(Path("out/manifest.json").read_text())["method"]
+    assert (found["name"], found["view"]["name"], found["clusters"]) == ("kmeans", "lexical", 3)
+
+
+def test_a_refused_line_leaves_no_folder_but_the_users(select: Run):
+    Path("mine").mkdir()
+    for out in ("mine", "new"):
+        assert select("-m", "random", "-k", 13, "-o", out).status == 2
+    assert Path("mine").is_dir() and not Path("new").exists()
+
+
+def test_without_a_method_rows_are_drawn(select: Run):
+    assert select("-k", 3, "-o", "out").status == 0
+    assert json.loads(Path("out/manifest.json").read_text())["method"]["name"] == "random"
+
+
+def test_the_version_is_told(run: Run):
+    assert run("--version").out == f"modicum {modicum.__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("-m nope -k 2", "there is no method 'nope': choose diverse-evol, ifd,"),
+        ("-m k_center -k 2", "there is no method 'k_center' (did you mean k-center?): choose"),
+        ("-m random -k 0.05", "budget '0.05' cannot be read (did you mean 5%?); write 500"),
+        ("-m longest(depth=3) -k 2", "longest has no option depth; it has cap"),
         ("-m random -k 0", "budget '0' cannot be read; write 500 (rows), 5%"),
         ("-m random -k 13", "cannot pick 13 rows: the pool has 12; use -k 12 or fewer"),
         ("-m longest -k 2 --set depth=3", "longest has no option depth; it has cap"),
@@ -292,7 +321,7 @@ def test_other_rows_are_read_as_the_pool_where_they_have_its_columns(select: Run
         found = json.loads(Path(f"{other[:5]}/manifest.json").read_text())["counts"]["left_out"]
         assert found == {"already chosen": 1}
     assert (
-        "name yours with --fields"
+        "call its columns as the pool's are called, or instruction and output"
         in select(*line, "--chosen", "else.jsonl", pool="asked.jsonl").err
     )
     assert (
@@ -504,7 +533,7 @@ def test_a_finished_run_without_its_subset_is_not_called_finished(select: Run):
 
 
 def test_copies_among_the_picks_are_said(select: Run):
-    assert "1 of the picks say the same as another" in select("-m", "random", "-k", 12).out
+    assert "picks that say the same as another pick: 1;" in select("-m", "random", "-k", 12).out
     assert "holds all rows" in select("-m", "random", "-k", "9ktok").out
 
 

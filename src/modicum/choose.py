@@ -225,7 +225,7 @@ def _remarks(steps: list[Step], context: Context) -> list[str]:
     pool = context.pool
     copies = len(steps) - len({pool.digests[step.pick] for step in steps})
     remarks = {
-        f"{copies} of the picks say the same as another pick; `modicum check` lists duplicates": (
+        f"picks that say the same as another pick: {copies}; `modicum check` lists duplicates": (
             copies
         ),
         f"the budget of {context.budget} holds all rows that can be picked": (

@@ -272,7 +272,8 @@ def overlap_notes(overlaps: Sequence[Overlap], pool: Pool, evaluation: Pool) -> 
         "ask what a held-out row asks, and are left out of the pool": [
             each for each in overlaps if each.position in same
         ],
-        "share 13 words in a row with a held-out row, or its user's words, and stay": [
+        "share 13 words in a row with a held-out row, or its user's words, and stay, for a task's "
+        "instruction may be the same in many rows": [
             each for each in overlaps if each.position not in same
         ],
     }

@@ -1,4 +1,4 @@
-"""Several methods in one line, some of them with options of their own."""
+"""Methods in one line, with options of their own in brackets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lineup(room: str, text: str, settings: Mapping[str, str]) -> dict[str, Any]:
     """
     parts: dict[str, Any] = {}
     taken: set[str] = set()
-    text = re.sub(r"\s*([(),=])\s*", r"\1", text.strip())
+    text = _tight(text)
     if text.count("(") != text.count(")"):
         raise OptionError(f"-m {text}: a bracket is not closed; write METHOD(option=value),METHOD")
     for name, inner in _METHOD.findall(text):
@@ -39,6 +39,16 @@ def lineup(room: str, text: str, settings: Mapping[str, str]) -> dict[str, Any]:
     if not parts or ",".join(parts) != text:
         raise OptionError(f"-m {text}: write METHOD,METHOD(option=value),…")
     return parts
+
+
+def named(text: str) -> tuple[str, dict[str, str]]:
+    """`lobass(folds=2)` as a name and its options; what is no such thing stays a name."""
+    found = _METHOD.fullmatch(_tight(text))
+    return (found[1], _options(found[2] or "")) if found else (text, {})
+
+
+def _tight(text: str) -> str:
+    return re.sub(r"\s*([(),=])\s*", r"\1", text.strip())
 
 
 def _options(inner: str) -> dict[str, str]:

@@ -10,8 +10,9 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -53,10 +54,16 @@ def find(room: str, name: str) -> Any:
     if name not in (known := members(room)):
         what = {"modicum.replay": "replay method"}.get(room, room.rpartition(".")[2].rstrip("s"))
         raise OptionError(
-            f"{_elsewhere(room, name)}there is no {what} {name!r}: choose {', '.join(known)}, "
-            "or package.module:Object"
+            f"{_elsewhere(room, name)}there is no {what} {name!r}{_meant(name, known)}: choose "
+            f"{', '.join(known)}, or package.module:Object"
         )
     return known[name]
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """The name that this one is nearly: kcenter, k_center and K-center are k-center."""
+    near = get_close_matches(name.lower().replace("_", "-"), known, n=1, cutoff=0.8)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _elsewhere(room: str, name: str) -> str:

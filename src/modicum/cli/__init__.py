@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import Annotated, NoReturn, cast
 
 import typer
 
@@ -26,6 +26,8 @@ _WAYS_OUT = {
     errno.EACCES: _ELSEWHERE,
     errno.EROFS: _ELSEWHERE,
 }
+
+Version = Annotated[bool, typer.Option("--version", help="Print the version, and stop.")]
 
 app = typer.Typer(
     name="modicum",
@@ -48,8 +50,13 @@ app.command("report")(reporting.report_command)
 
 
 @app.callback()
-def no_command(context: typer.Context) -> None:
+def no_command(context: typer.Context, version: Version = False) -> None:
     """Without a command, show the help."""
+    if version:
+        from modicum import __version__
+
+        typer.echo(f"modicum {__version__}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

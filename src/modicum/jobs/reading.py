@@ -53,9 +53,21 @@ def read_other(paths: Sequence[str], reading: Reading, answers: bool = True) -> 
     try:
         return replace(reading, paths=tuple(paths), answers=answers).read()
     except OptionError:  # it has no such columns
-        return own.read()
+        return _by_known_columns(own)
     except InputError as error:
         try:
             return own.read()
         except InputError:
             raise error from None
+
+
+def _by_known_columns(own: Reading) -> Pool:
+    try:
+        return own.read()
+    except InputError as error:
+        said, asks, _ = str(error).partition("; name yours with --fields")
+        if not asks:
+            raise
+        # --fields names the pool's columns, and cannot name two files' differently.
+        way_out = "call its columns as the pool's are called, or instruction and output"
+        raise InputError(f"{said}; {way_out}") from error

@@ -18,6 +18,7 @@ _FORMS = "write 500 (rows), 5% (of the pool's rows) or 200ktok (tokens; also 150
 _ROWS = re.compile(r"[1-9][0-9]*")
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 _TOKENS = re.compile(r"([1-9][0-9]*)([kM]?)tok")
+_SHARE = re.compile(r"0?\.[0-9]+")
 _TIMES = {"": 1, "k": 1_000, "M": 1_000_000}
 
 
@@ -64,7 +65,7 @@ class Budget:
             raise BudgetError(
                 "budget auto needs held-out rows: select -k auto --eval FILE; in Python mo.enough"
             )
-        raise BudgetError(f"budget {text!r} cannot be read; {_FORMS}")
+        raise BudgetError(f"budget {text!r} cannot be read{_share(written)}; {_FORMS}")
 
     def __str__(self) -> str:
         if self.unit == "percent":
@@ -167,3 +168,10 @@ def checked(steps: Iterable[Step | int], pool_rows: int) -> Iterator[Step]:
             raise BudgetError(f"the method picked row {pick} twice; a row is offered at most once")
         seen.add(int(pick))
         yield step._replace(pick=int(pick))
+
+
+def _share(written: str) -> str:
+    """What 0.05 was most likely meant to be."""
+    if not _SHARE.fullmatch(written) or not (percent := (Decimal(written) * 100).normalize()):
+        return ""
+    return f" (did you mean {percent:f}%?)"
