@@ -106,7 +106,7 @@ def _pair(pair: Found, span: tuple[float, float]) -> list[Cell]:
 
 
 def _ends(span: tuple[float, float]) -> str:
-    return f"{span[0]:.4g} … {span[1]:.4g}"
+    return f"{span[0]:.3g} … {span[1]:.3g}"
 
 
 def _marks(record: Found) -> Section | None:
