@@ -70,7 +70,7 @@ def test_a_value_that_the_type_cannot_hold_is_null_and_said(tmp_path, theirs, va
     rows, notes = mixed(new, old, tmp_path / "mix.parquet")
     assert [row["x"] for row in rows[1:]] == kept
     gone = sum(value is not None for value in values) - sum(value is not None for value in kept)
-    assert [f"old.parquet that the mix has no place for, or holds as another type: x ({gone} row" in
+    assert [f"the shape of the new ones: x ({gone} row" in
             note for note in notes] == [True] * (gone > 0)  # fmt: skip
 
 
