@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from modicum.cli.options import Json, print_json
-from modicum.errors import OptionError
 
 
 def show_command(
@@ -27,10 +26,5 @@ def show_command(
     from modicum.jobs.explain import run_explain
     from modicum.show_selection import explained
 
-    if row is None:  # a shell takes an unquoted # for the beginning of a comment
-        raise OptionError(
-            f"which row of {run}? Give its id, its position from 0, or '#1' in quotes, the first "
-            "pick"
-        )
     known = run_explain(run, row)
     print_json(known) if as_json else explained(known)

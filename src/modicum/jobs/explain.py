@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modicum.errors import ModicumError, RunError
+from modicum.errors import ModicumError, OptionError, RunError
 from modicum.runs import read_object
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Words(NamedTuple):
     from_inputs: bool = False  # read again, whole; else the beginnings that the run kept
 
 
-def run_explain(folder: Path, row: str) -> dict[str, Any]:
+def run_explain(folder: Path, row: str | None) -> dict[str, Any]:
     """What is known of a row, named by id, position or `#1`; or of one set aside, by `file:row`."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -32,6 +32,11 @@ def run_explain(folder: Path, row: str) -> dict[str, Any]:
     from modicum.explain import find_row
 
     manifest = _manifest(folder)
+    if row is None:  # a shell takes an unquoted # for the beginning of a comment
+        raise OptionError(
+            f"which row of {folder}? Give its id, its position from 0, or '#1' in quotes, the "
+            "first pick"
+        )
     rows = pq.read_table(folder / "rows.parquet")
     own = pc.index(rows["id"], row).as_py()  # an id goes before any other reading of the word
     if own < 0 and (aside := _set_aside(folder, row)) is not None:
