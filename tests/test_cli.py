@@ -370,6 +370,23 @@ def test_check_says_no_where_rows_are_bad(run: Run, bad_file: Path, tiny_model: 
     assert run("check", bad_file, "--model", tiny_model.folder).status == 1
 
 
+def test_check_goes_on_behind_a_file_that_cannot_be_read(
+    run: Run, tiny_file: Path, tiny_model: Model
+):
+    Path("pools").mkdir()
+    Path("pools/a.jsonl").write_text(tiny_file.read_text(), encoding="utf-16")
+    Path("pools/b.jsonl").write_bytes(tiny_file.read_bytes())
+    line = ("check", "pools", "--model", tiny_model.folder)
+    ran = run(*line, "--json")
+    (why,) = ran.json["unreadable_files"]
+    assert (ran.status, ran.json["ok"]) == (1, False)
+    assert why.startswith("pools/a.jsonl is UTF-16")
+    assert [file["path"] for file in ran.json["files"]] == ["pools/b.jsonl"]
+    assert f"unreadable files  1\n  {why}" in run(*line).out
+    Path("pools/b.jsonl").unlink()
+    assert run(*line).status == 2
+
+
 def test_check_says_yes_where_all_rows_are_good(run: Run, tiny_file: Path, tiny_model: Model):
     line = ("check", tiny_file, "--model", tiny_model.folder, "--max-tokens", 50)
     ran = run(*line, "--json")
@@ -566,3 +583,11 @@ def test_a_dry_run_says_what_the_selector_will_take(select: Run):
     plan = select(*line, "--json").json
     assert plan["memory_limit_bytes"] == 2**30
     assert [need["selector"] for need in plan["selectors"]] == ["kmeans"]
+
+
+def test_show_asks_for_a_row_only_where_a_run_has_rows(run: Run, select: Run):
+    select("-m", "random", "-k", 2, "-o", "chosen")
+    assert "which row of chosen? Give its id" in run("show", "chosen").err
+    Path("other").mkdir()
+    Path("other/manifest.json").write_text("{}")
+    assert "other holds no rows.parquet; show explains" in run("show", "other").err

@@ -82,11 +82,13 @@ class Report:
     repeated_ids: tuple[str, ...]
     rejected: tuple[Rejected, ...] = field(repr=False)
     tokens: Tokens | None = None
+    unreadable: tuple[str, ...] = ()  # why, of each file that is not in the report
 
     @property
     def ok(self) -> bool:
-        """No bad row, and none that the model's template leaves without an answer."""
-        return not self.rejected and not (self.tokens and self.tokens.unusable)
+        """No bad row or file, and no row that the model's template leaves without an answer."""
+        unusable = self.tokens and self.tokens.unusable
+        return not (self.rejected or self.unreadable or unusable)
 
     def to_json(self) -> dict[str, object]:
         """The whole report in types that `json.dumps` takes."""
@@ -101,6 +103,7 @@ class Report:
             "near_duplicates": _duplicates_json(self.near),
             "repeated_ids": list(self.repeated_ids),
             "bad_rows": [row._asdict() for row in self.rejected],
+            "unreadable_files": list(self.unreadable),
         }
 
     def lines(self) -> list[str]:
@@ -109,20 +112,22 @@ class Report:
         if self.tokens:
             made += _token_lines(self.tokens)
         made += _duplicate_lines("exact duplicates", self.exact)
-        made += _duplicate_lines("near duplicates", self.near)
+        made += _duplicate_lines("near duplicates", self.near, self.exact.groups)
         if self.repeated_ids:
             count = f"{len(self.repeated_ids):,} (their rows are named by content)"
             made += [f"repeated ids      {count}", *_first(self.repeated_ids)]
         made += [f"bad rows          {len(self.rejected):,}"]
         made += _first([str(row) for row in self.rejected])
+        if self.unreadable:
+            made += [f"unreadable files  {len(self.unreadable):,}", *_first(self.unreadable)]
         return made
 
 
-def check(pool: Pool, lengths: Lengths | None = None) -> Report:
+def check(pool: Pool, lengths: Lengths | None = None, unreadable: Sequence[str] = ()) -> Report:
     """Count what a pool holds and what is wrong with it; nothing is changed.
 
     `lengths` adds token counts, rows above the limit and rows without an answer token. Lengths of
-    another number of rows raise `AlignmentError`.
+    another number of rows raise `AlignmentError`. `unreadable` is why files are not in the pool.
     """
     return Report(
         files=_files(pool),
@@ -132,6 +137,7 @@ def check(pool: Pool, lengths: Lengths | None = None) -> Report:
         repeated_ids=pool.repeated_ids,
         rejected=pool.rejected,
         tokens=_tokens(pool, lengths) if lengths else None,
+        unreadable=tuple(unreadable),
     )
 
 
@@ -241,8 +247,10 @@ def _token_lines(tokens: Tokens) -> Iterator[str]:
         yield from _first([f"{id}: {reason}" for id, reason in tokens.unusable.items()])
 
 
-def _duplicate_lines(name: str, found: Duplicates) -> Iterator[str]:
-    yield f"{name:<18}{found.groups:,} groups, {found.rows:,} rows"
+def _duplicate_lines(name: str, found: Duplicates, exact: int = 0) -> Iterator[str]:
+    among = ", the exact ones among them" if exact else ""
+    groups = f"{found.groups:,} group{'s' * (found.groups != 1)}"
+    yield f"{name:<18}{groups}, {found.rows:,} rows{among}"
     shown = [", ".join(_first(group, indent="")) for group in found.first]
     yield from _first(shown, found.groups)
 

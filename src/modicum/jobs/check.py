@@ -18,10 +18,11 @@ def run_check(reading: Reading, model: Model, max_tokens: int | None) -> Report:
     from modicum.meter import Meter
     from modicum.readers import read
 
-    pool = read(reading.paths, format=reading.format, fields=reading.fields)
+    unreadable = list[str]()
+    pool = read(reading.paths, format=reading.format, fields=reading.fields, unreadable=unreadable)
     meter = Meter(model, limit=max_tokens)
     rendered = meter.rendered(pool)
     lengths = Lengths(
         rendered.lengths_N, rendered.answer_lengths_N, meter.max_tokens, rendered.errors
     )
-    return check_pool(pool, lengths)
+    return check_pool(pool, lengths, unreadable)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from modicum.errors import OptionError
+from modicum.errors import InputError, OptionError
 from modicum.pool import Pool
 from modicum.readers.back import write_back
 
@@ -35,6 +35,7 @@ def read(
     format: str | None = None,
     fields: Mapping[str, str] | None = None,
     answers: bool = True,
+    unreadable: list[str] | None = None,
 ) -> Pool:
     """Read files, folders, globs, `name=path` and `hf://org/name[:config][@split]`.
 
@@ -43,14 +44,23 @@ def read(
     id, source, task, tags, choices and gold to columns. An unknown name, or a column that no row
     has, raises `OptionError`.
     With `answers=False`, for evaluation questions, rows need no answer and no order of turns.
+    A file that cannot be read raises `InputError`; with `unreadable` it is told there, and the
+    others are read, if there are any.
     """
     from modicum.readers.formats import columns_of
     from modicum.readers.found import some
-    from modicum.readers.inputs import read_input
+    from modicum.readers.inputs import Read, read_input
     from modicum.readers.sources import find
 
     columns = columns_of(fields or {}, format, answers)
-    inputs = [read_input(one, n, columns, format) for n, one in enumerate(find(paths))]
+    found, inputs = find(paths), list[Read]()
+    for one in found:
+        try:
+            inputs.append(read_input(one, len(inputs), columns, format))
+        except InputError as error:
+            if unreadable is None or len(unreadable) == len(found) - 1:
+                raise
+            unreadable.append(str(error))
     seen = frozenset[str]().union(*(one.columns for one in inputs))
     absent = [name for name in columns.mapped.values() if name not in seen]
     if absent and seen:
