@@ -583,11 +583,3 @@ def test_a_dry_run_says_what_the_selector_will_take(select: Run):
     plan = select(*line, "--json").json
     assert plan["memory_limit_bytes"] == 2**30
     assert [need["selector"] for need in plan["selectors"]] == ["kmeans"]
-
-
-def test_show_asks_for_a_row_only_where_a_run_has_rows(run: Run, select: Run):
-    select("-m", "random", "-k", 2, "-o", "chosen")
-    assert "which row of chosen? Give its id" in run("show", "chosen").err
-    Path("other").mkdir()
-    Path("other/manifest.json").write_text("{}")
-    assert "other holds no rows.parquet; show explains" in run("show", "other").err
