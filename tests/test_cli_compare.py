@@ -59,7 +59,9 @@ def test_a_dry_run_says_what_it_would_take_and_leaves_nothing(
 ):
     ended = run(*words, "--dry-run", "--json")
     assert ended.status == 0, ended.err
-    plan = {work["stage"]: work for work in json.loads(ended.out)["work"]}
+    told = json.loads(ended.out)
+    plan = {work["stage"]: work for work in told["work"]}
+    assert len(told["arms"]) == 8 and {"full-s0", "random-20%-s1"} <= {*told["arms"]}
     assert plan["train"]["times"] == 8 and plan["train"]["rows"] == 2 * (3 * 4 + 20)
     assert plan["measure"]["times"] == 9 and not (tmp_path / "out").exists()
 

@@ -16,6 +16,7 @@ from modicum.runs import read_object
 from modicum.selection.memory import shown
 
 _LONGEST = 300  # characters of a name, a reason or a note
+_ARMS = 24  # named of a plan
 _WIDE = 100  # where output is not a terminal, lines are not folded to 80
 
 
@@ -64,6 +65,9 @@ def plan(found: dict[str, Any]) -> None:
     for work in found["work"]:
         times = f", {work['times']:,} times" if "times" in work else ""
         table.add_row(work["stage"] + times, f"{work['rows']:,}", f"{work['tokens']:,}")
+    if arms := found.get("arms"):
+        more = f", … and {len(arms) - _ARMS} more" if len(arms) > _ARMS else ""
+        out.print(f"{len(arms):,} arms: {plain(', '.join(arms[:_ARMS]))}{more}")
     out.print(table)
     rates, seconds = found["calibration"], found["seconds"]
     told = {

@@ -102,7 +102,8 @@ Memory = Annotated[
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Calibrate for ten seconds, print the plan, and stop.")
+    bool,
+    typer.Option("--dry-run", help="Say what it would take, by a short calibration, and stop."),
 ]
 
 

@@ -25,7 +25,7 @@ def foretold(
     seeds: Sequence[int],
     full_seeds: Sequence[int],
 ) -> dict[str, Any]:
-    """Tokens, seconds, disk and memory of all arms, after a short calibration.
+    """The arms by name, and tokens, seconds, disk and memory of all, after a short calibration.
 
     Rows are taken at the pool's mean length, and arms that match steps as if they matched epochs.
     What is measured once and kept is foretold once; the writing of answers is not foretold.
@@ -37,7 +37,7 @@ def foretold(
     rendered, model = contest.base.rendered(contest.pool), contest.base.model
     rates = calibrate(rendered, model, works, wants_of(works), contest.recipe)
     made = predict(works, rates, model, contest.keep_models == "all")
-    return {**made, "work": summed(made["work"])}
+    return {"arms": [arm.name for arm in arms], **made, "work": summed(made["work"])}
 
 
 def _selections(contest: Contest, arms: Sequence[Arm]) -> list[Work]:
