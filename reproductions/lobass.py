@@ -21,7 +21,7 @@ LONGEST = 1_200  # characters: a few long rows would take most of the time
 
 
 def pieces(size: str) -> Iterator[Piece]:
-    """The budgets of the paper with folds beside them, and the mix with GSM8K."""
+    """The budgets of the paper with folds beside them, equal steps, and the mix with GSM8K."""
     pool_rows, held_out, seeds = SIZES[size]
     answered = [row for row in rows_of("pools/alpaca_52k") if row["messages"][-1]["content"]]
     pool, exam = parted(short(answered, LONGEST), pool_rows, held_out)
@@ -33,6 +33,14 @@ def pieces(size: str) -> Iterator[Piece]:
         pool,
         exam,
         f"-m lobass,lobass(folds=2) -k 1.5%,6% --full-seeds 1 {always}",
+    )
+    yield Piece(
+        "steps",
+        "Another design, for learnable rows are short: is learnability better than chance at 6 % "
+        "if all arms take as many steps?",
+        pool,
+        exam,
+        f"-m lobass -k 6% --match steps --no-full {always}",
     )
     maths = shared.evenly(rows_of("pools/gsm8k_train"), pool_rows // 5)
     yield Piece(
