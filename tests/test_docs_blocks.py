@@ -124,7 +124,7 @@ def reader(little_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("modicum.models._default", lambda: ("the embedded model", little_model))
-    monkeypatch.setattr("modicum.models._multiplies_bfloat16", lambda _: False)
+    monkeypatch.setattr("modicum.models.multiplies_bfloat16", lambda _: False)
     for place in ("question", "tuning", "stream.foretold", "evidence.foretold"):
         monkeypatch.setattr(f"modicum.{place}.calibrate", lambda *_: rates)
     for place in ("evidence.arms", "stream.course"):  # tunings by the dozen: theirs are stand-ins

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -301,7 +302,7 @@ def test_device_and_precision_are_those_that_torch_finds(folder):
     model, here = find_model(folder), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assert (model.device, str(model.device)) == (here, model.device_name)
     assert str(model.dtype) == f"torch.{model.dtype_name}"
-    if here.type == "cpu" and models.platform.machine() == "x86_64":
+    if here.type == "cpu" and platform.machine() == "x86_64":
         fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         assert model.dtype == (torch.bfloat16 if fast else torch.float32)
 

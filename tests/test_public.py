@@ -14,8 +14,8 @@ import modicum
 HEAVY = ("numpy", "pyarrow", "torch", "transformers", "sklearn", "datasets")
 # A module imports from those before its own room only. `cli` and `__init__.py` stand aside.
 ABOVE = """
-errors durable visible free progress ledger cache held pool runs readers chat overlap check render
-models batches head forward compiled store measure meter geometry views scores selection training
+errors durable visible free devices progress ledger cache held pool runs readers chat overlap check
+render models batches head forward compiled store measure meter geometry views scores selection training
 evaluation context plan methods tags replay parts lineup usable estimate cost candidates question
 report output tuning choose scoring mixed mixing stream evidence comparing fewest catalogue snippets
 export explain jobs show show_tasks show_evidence show_selection

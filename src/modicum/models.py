@@ -9,17 +9,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import platform
-import re
 import struct
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from modicum import durable
 from modicum.cache import cache_folder, file_hash
+from modicum.devices import has_cuda, multiplies_bfloat16
 from modicum.errors import ModelError
 
 if TYPE_CHECKING:
@@ -109,7 +107,7 @@ class Model:
     @cached_property
     def device_name(self) -> str:
         """`cuda` if there is such a device, else `cpu`; does not import torch to say `cpu`."""
-        return "cuda" if _has_cuda() else "cpu"
+        return "cuda" if has_cuda() else "cpu"
 
     @cached_property
     def device(self) -> torch.device:
@@ -123,7 +121,7 @@ class Model:
         """`bfloat16` where this machine multiplies it natively, `float32` otherwise."""
         if self.precision != "auto":
             return self.precision
-        return "bfloat16" if _multiplies_bfloat16(self.device_name) else "float32"
+        return "bfloat16" if multiplies_bfloat16(self.device_name) else "float32"
 
     @cached_property
     def dtype(self) -> torch.dtype:
@@ -197,12 +195,16 @@ def find_model(
     return model
 
 
-def _default() -> tuple[str, Path]:
+def embedded() -> Path | None:
+    """The `.gguf` file that the package of the default model brings, if it is installed."""
     package = importlib.util.find_spec(DEFAULT_PACKAGE)
-    if package is not None and package.submodule_search_locations:
-        for place in package.submodule_search_locations:
-            for gguf in sorted(Path(place).rglob("*.gguf")):
-                return f"{gguf.stem} (embedded)", _from_gguf(gguf)
+    places = (package and package.submodule_search_locations) or ()
+    return next((gguf for place in places for gguf in sorted(Path(place).rglob("*.gguf"))), None)
+
+
+def _default() -> tuple[str, Path]:
+    if gguf := embedded():
+        return f"{gguf.stem} (embedded)", _from_gguf(gguf)
     try:
         return DEFAULT_HUB_ID, from_hub(DEFAULT_HUB_ID)
     except ModelError as error:
@@ -298,32 +300,6 @@ def _whole(folder: Path) -> bool:
     return all((folder / name).is_file() for name in needed) and any(
         True for kind in kinds for _ in folder.glob(kind)
     )
-
-
-def _has_cuda() -> bool:
-    """Torch is asked only where it could say yes: to import it takes a second."""
-    if platform.system() == "Darwin" or version("torch").endswith("+cpu"):
-        return False
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _multiplies_bfloat16(device: str) -> bool:
-    """Whether it has instructions for it; oneDNN says yes where a processor converts, too."""
-    if device == "cuda":
-        import torch
-
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    if x86 and platform.system() == "Linux":  # as torch finds it, which takes a second to import
-        flags = re.search(r"(?m)^flags\s*:(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-        return bool(flags and {"avx512_bf16", "amx_tile"} & set(flags[1].split()))
-    import torch
-
-    if x86:
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class quiet:
