@@ -21,6 +21,12 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "modicum"
 
 
+def hash_of(path: Path) -> str:
+    """blake2b of a file's bytes."""
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def file_hash(path: Path) -> str:
     """blake2b of a file's bytes, remembered for as long as its size and time stay the same."""
     real = path.resolve()
@@ -31,8 +37,7 @@ def file_hash(path: Path) -> str:
     remembered = cache_folder() / "hashes" / key
     if remembered.exists() and _HASH.fullmatch(found := remembered.read_bytes()):
         return found.decode().strip()
-    with real.open("rb") as data:
-        made = hashlib.file_digest(data, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    made = hash_of(real)
     with suppress(OSError):  # it was to save time
         durable.write_text(remembered, made + "\n")
     return made

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def has_cuda() -> bool:
-    """Whether there is a GPU; torch is asked only where it could say yes: its import takes a second."""
+    """Whether there is a GPU. Torch, a second to import, is asked only if it could say yes."""
     if platform.system() == "Darwin" or version("torch").endswith("+cpu"):
         return False
     import torch

@@ -147,6 +147,12 @@ class Store:
         """The block of one measurement (`what`) by one model and precision (`made_by`)."""
         return Block(self.folder / made_by / what)
 
+    def checked(self) -> tuple[int, list[str]]:
+        """How many shards are as they were written, and the paths of those that are not."""
+        shards = sorted(self.folder.glob("*/*/*.safetensors"))
+        damaged = [str(path) for path in shards if not Block(path.parent)._believed(path)]
+        return len(shards) - len(damaged), damaged
+
 
 @lru_cache(maxsize=1 << 14)
 def _whole(path: Path, size: int, changed: int) -> str | None:

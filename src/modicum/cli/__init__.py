@@ -47,6 +47,7 @@ app.command("check")(pools.check_command)
 app.command("methods")(pools.methods_command)
 app.command("show")(looking.show_command)
 app.command("report")(reporting.report_command)
+app.command("doctor")(looking.doctor_command)
 
 
 @app.callback()

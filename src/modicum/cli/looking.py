@@ -1,4 +1,4 @@
-"""Commands that look at what a run left: show."""
+"""Commands that look at what a run left, or at the machine: show, doctor."""
 
 from __future__ import annotations
 
@@ -28,3 +28,24 @@ def show_command(
 
     known = run_explain(run, row)
     print_json(known) if as_json else explained(known)
+
+
+def doctor_command(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]",
+            help="A run, a tuned model, a store or a cache, to be looked at for damage.",
+            show_default=False,
+        ),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Do not time the processor.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is here (versions, devices, caches), or whether a folder is damaged."""
+    from modicum.jobs.doctor import run_doctor
+    from modicum.show_doctor import doctor
+
+    found = run_doctor(folder, fast)
+    print_json(found) if as_json else doctor(found)
+    raise typer.Exit(0 if found["ok"] else 1)
