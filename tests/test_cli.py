@@ -197,6 +197,15 @@ def test_options_in_brackets_are_the_methods_as_in_compare(select: Run):
     assert (found["name"], found["view"]["name"], found["clusters"]) == ("kmeans", "lexical", 3)
 
 
+def test_a_subset_of_named_columns_says_how_its_line_named_them(select: Run):
+    rows = [{"q": f"Spell {word}.", "a": "-".join(word)} for word in ("dog", "cow", "hen")]
+    Path("p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    line, fields = ("-m", "random", "-k", 2), "--fields instruction=q,output=a"
+    assert select(*line, *fields.split(), "-o", "run", pool="p.jsonl").status == 0
+    refused = select(*line, "-o", "again", pool="run/subset.jsonl")
+    assert f"as in the line that wrote it: {fields}" in refused.err
+
+
 def test_a_refused_line_leaves_no_folder_but_the_users(select: Run):
     Path("mine").mkdir()
     for out in ("mine", "new"):

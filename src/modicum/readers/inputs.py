@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from modicum.errors import InputError, OptionError
@@ -23,6 +24,7 @@ from modicum.readers.sources import HUB, Input
 from modicum.readers.streams import DAMAGED, compression, file_hash, open_bytes
 from modicum.readers.tables import csv_header, csv_rows
 from modicum.readers.turns import BadRow, as_text
+from modicum.runs import whole_object
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _COLUMNS = 10_000  # that are remembered of an input
@@ -249,8 +251,17 @@ class _Tally:
         wanted = f"what --format {self.format} needs" if self.format else f"any of: {ACCEPTED}"
         return InputError(
             f"{path} has the columns {found}, and no row has {wanted}; "
-            "name yours with --fields, as in --fields instruction=COLUMN,output=COLUMN"
+            f"name yours with --fields, as in {_example(Path(path))}"
         )
+
+
+def _example(path: Path) -> str:
+    """How columns are named; for a file of a run folder as its own line named them."""
+    fields = (whole_object(path.parent / "command.json") or {}).get("fields")
+    if not (isinstance(fields, dict) and fields):
+        return "--fields instruction=COLUMN,output=COLUMN"
+    named = ",".join(f"{role}={column}" for role, column in fields.items())
+    return f"the line that wrote it: --fields {named}"
 
 
 def valid(text: str) -> str:
