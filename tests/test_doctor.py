@@ -61,6 +61,10 @@ def test_a_flipped_bit_is_found_even_where_size_and_time_stay(run: Path):
 def test_missing_files_and_broken_records_are_damage(run: Path):
     (run / "subset.jsonl").unlink()
     assert what(look(run)) == [("subset.jsonl", "missing")]
+    (run / "manifest.json").write_text('{"files": ["subset.jsonl"], "inputs": [1]}')
+    assert what(look(run)) == [("manifest.json", "its `files` are no hashes")]
+    (run / "manifest.json").write_text('{"files": {}, "inputs": [1]}')
+    assert look(run).ok
     (run / "manifest.json").write_text("{")
     assert what(look(run)) == [("manifest.json", "cannot be read")]
 

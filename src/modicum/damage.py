@@ -65,7 +65,11 @@ def _written(folder: Path, kind: str) -> Looked:
         return Looked(kind, 0, (said, *left))
     if (told := whole_object(record)) is None:
         return Looked(kind, 0, (Finding(True, str(record), "cannot be read", _ANEW), *left))
-    files: Mapping[str, str] = told.get("files") or {}
+    files = told.get("files") or {}
+    if not (isinstance(files, dict) and all(isinstance(made, str) for made in files.values())):
+        return Looked(
+            kind, 0, (Finding(True, str(record), "its `files` are no hashes", _ANEW), *left)
+        )
     found = [*_files(folder, files), *_inputs(told), *left]
     if not files:
         older = "holds no hashes, for an older version wrote it: its files were not compared"
@@ -84,7 +88,10 @@ def _files(folder: Path, files: Mapping[str, str]) -> Iterator[Finding]:
 
 def _inputs(record: Mapping[str, Any]) -> Iterator[Finding]:
     """Pools that are other files now: the run is whole, and its line would refuse them."""
-    for one in record.get("inputs") or ():
+    given = record.get("inputs")
+    for one in given if isinstance(given, list) else ():
+        if not isinstance(one, dict):
+            continue
         path = Path(str(one.get("path")))
         if path.is_file() and hash_of(path) != one.get("blake2b"):
             way_out = "the run is of the file as it was; for the new one choose another -o"
