@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from modicum.selection import Step, apart, kmeans, near_target
-from modicum.selection.clusters import MINIBATCH_ROWS
+from modicum.selection.clusters import LEARNED_ROWS
 from modicum.selection.clusters import needs as kmeans_needs
 from modicum.selection.memory import shown
 from modicum.selection.nearest import needs as near_needs
@@ -159,7 +159,7 @@ def clustered(vectors_ND: np.ndarray, options: argparse.Namespace) -> dict[str, 
         "seconds": compared["seconds"],
         "ratio": compared["ratio"],
         "squared_distances": worth,
-        "batches": len(vectors_ND) > MINIBATCH_ROWS,
+        "begun_from_some": len(vectors_ND) > LEARNED_ROWS,
         "needs_bytes": kmeans_needs(*vectors_ND.shape, clusters=c),
     }
 

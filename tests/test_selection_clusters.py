@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modicum.errors import AlignmentError, InputError, OptionError
 from modicum.selection import by_quota, kmeans, near
-from modicum.selection.clusters import MINIBATCH_ROWS
+from modicum.selection.clusters import LEARNED_ROWS
 
 THREE_HEAPS = np.array([[0, 0], [0, 1], [9, 9], [9, 8], [-9, 9], [0, 0.5]])
 
@@ -35,7 +35,7 @@ def test_kmeans_of_few_distinct_rows_makes_fewer_clusters_and_says_so() -> None:
     assert kmeans(np.ones((4, 2)), 1, seed=0).note == ""
 
 
-@pytest.mark.parametrize("n", [500, MINIBATCH_ROWS + 1])
+@pytest.mark.parametrize("n", [500, LEARNED_ROWS + 1])
 def test_kmeans_gives_the_same_clusters_for_the_same_seed(n: int) -> None:
     points = np.random.default_rng(0).standard_normal((n, 4)).astype(np.float32)
     one, again = kmeans(points, 12, seed=5), kmeans(points, 12, seed=5)

@@ -14,6 +14,7 @@ import numpy as np
 from modicum.errors import ModelError
 from modicum.head import head, in_bfloat16
 from modicum.render import ANSWER, TEMPLATE, USER, Rendered
+from modicum.spool import Spool
 
 if TYPE_CHECKING:
     import torch
@@ -68,23 +69,33 @@ class Batch:
         return pooled_BD.cpu().numpy()
 
 
+_TOGETHER = 4096  # rows
 _PADDING = -1
 assert _PADDING not in (TEMPLATE, USER, ANSWER)
 
 
 def answers_alone(rendered: Rendered, start: int) -> tuple[Rendered, np.ndarray]:
     """Each learned answer as a row of its own, behind a `start` token; and whose it is, (S,)."""
-    learned_T = rendered.kinds == ANSWER
-    row_T = np.repeat(np.arange(len(rendered)), rendered.lengths_N)
-    first_T = learned_T.copy()
-    first_T[1:] &= ~learned_T[:-1] | (row_T[1:] != row_T[:-1])
-    span_M = np.cumsum(first_T)[learned_T]  # from 1: as many start tokens stand before its tokens
-    place_M = np.arange(len(span_M)) + span_M
-    ids = np.full(len(span_M) + first_T.sum(), start, dtype=rendered.ids.dtype)
-    kinds = np.full(len(ids), TEMPLATE, dtype=rendered.kinds.dtype)
-    ids[place_M], kinds[place_M] = rendered.ids[learned_T], ANSWER
-    starts = np.append(np.flatnonzero(kinds == TEMPLATE), len(ids))
-    return Rendered(ids, kinds, starts), row_T[first_T]
+    ids, kinds = Spool(np.int32), Spool(np.uint8)
+    lengths, rows = Spool(np.int64), Spool(np.int64)
+    for begin in range(0, len(rendered), _TOGETHER):
+        lengths_N = rendered.lengths_N[begin : begin + _TOGETHER]
+        some = slice(rendered.starts[begin], rendered.starts[begin + len(lengths_N)])
+        learned_T = rendered.kinds[some] == ANSWER
+        row_T = np.repeat(np.arange(begin, begin + len(lengths_N)), lengths_N)
+        first_T = learned_T.copy()
+        first_T[1:] &= ~learned_T[:-1] | (row_T[1:] != row_T[:-1])
+        span_M = np.cumsum(first_T)[learned_T]  # from 1: so many start tokens stand before it
+        place_M = np.arange(len(span_M)) + span_M
+        ids_A = np.full(len(span_M) + first_T.sum(), start, dtype=np.int32)
+        kinds_A = np.full(len(ids_A), TEMPLATE, dtype=np.uint8)
+        ids_A[place_M], kinds_A[place_M] = rendered.ids[some][learned_T], ANSWER
+        ids.add(ids_A)
+        kinds.add(kinds_A)
+        lengths.add(np.diff(np.append(np.flatnonzero(kinds_A == TEMPLATE), len(ids_A))))
+        rows.add(row_T[first_T])
+    starts = np.concatenate([[0], np.cumsum(lengths.whole())])
+    return Rendered(ids.whole(), kinds.whole(), starts), rows.whole()
 
 
 def start_token(tokenizer: PreTrainedTokenizerBase) -> int:

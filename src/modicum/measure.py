@@ -57,7 +57,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class HiddenState:
-    """Hidden states of one layer, pooled over tokens, in float32."""
+    """Hidden states of one layer, pooled over tokens in float32 and kept with float16's 11 bits."""
 
     layer: int = -1
     pooling: Pooling = "weighted"

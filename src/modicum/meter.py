@@ -6,9 +6,9 @@ what several parts want together in shared forward passes, and keeps the answers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _SHOWN_AFTER = 1000  # rendered rows
 
+T = TypeVar("T")
+
 
 @dataclass
 class Meter:
@@ -37,6 +39,7 @@ class Meter:
     batch_tokens: int | None = None
     _rendered: dict[str, Rendered] = field(default_factory=dict, repr=False)
     _measured: dict[tuple[str, Want], np.ndarray] = field(default_factory=dict, repr=False)
+    _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @property
     def max_tokens(self) -> int:
@@ -82,6 +85,13 @@ class Meter:
             self.batch_tokens or BATCH_TOKENS,
         )
         self._measured |= {(pool.fingerprint, want): array for want, array in values.items()}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made when it is first asked for by this key."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
 
     def measured(self, pool: Pool, want: Want) -> np.ndarray:
         """One measurement of every row of a pool; NaN where it cannot be made."""

@@ -1,4 +1,4 @@
-"""The pool: ordered examples with unique ids, held as one Arrow table.
+"""The pool: ordered examples with unique ids, held as one Arrow table; on disk where it is large.
 
 Row *i* of everything that is measured or picked is example *i* of a pool. A pool never holds
 the input's other fields: it remembers where each row stands in its file, so that a subset is
@@ -8,7 +8,6 @@ written from the input itself (see `modicum.readers.back`).
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from modicum.errors import AlignmentError, InputError
+from modicum.spool import IN_MEMORY, BatchSpool
 
 if TYPE_CHECKING:
     import datasets
@@ -134,41 +134,17 @@ class Pool:
         files: Sequence[SourceFile] = (),
         rejected: Sequence[Rejected] = (),
     ) -> Pool:
-        """Settle ids and digests: a row's own id if no other row has it, its digest otherwise."""
-        found = list(rows)
-        digests = [digest(row.turns) for row in found]
-        uses = Counter(row.own_id for row in found if row.own_id is not None)
-        own = {id for id, count in uses.items() if count == 1}
-        ids = _unique(
-            [
-                row.own_id if row.own_id in own else made.hex()
-                for row, made in zip(found, digests, strict=True)
-            ],
-            own,
-        )
-        columns = [
-            ids,
-            [row.source for row in found],
-            [row.instruction for row in found],
-            _turns([row.turns for row in found]),
-            digests,
-            [row.file for row in found],
-            [row.row for row in found],
-            [row.start for row in found],
-            [row.end for row in found],
-            [row.task for row in found],
-            [row.tags for row in found],
-            [row.choices for row in found],
-            [row.gold for row in found],
-        ]
-        arrays = [
-            c if isinstance(c, pa.Array) else pa.array(c, f.type)
-            for c, f in zip(columns, SCHEMA, strict=True)
-        ]
-        repeated = tuple(id for id, count in uses.items() if count > 1)
-        return Pool(
-            pa.Table.from_arrays(arrays, schema=SCHEMA), tuple(files), tuple(rejected), repeated
-        )
+        """A pool of these rows, with ids settled: a row's own if no other has it, else its digest.
+
+        `files` and `rejected` are looked at when all rows are read.
+        """
+        from modicum.readers.gathered import Gathered
+
+        gathered = Gathered()
+        for row in rows:
+            gathered.add(row)
+        table, repeated = gathered.table()
+        return Pool(table, tuple(files), tuple(rejected), repeated)
 
     def __repr__(self) -> str:
         files = ", ".join(file.path for file in self.files)
@@ -228,8 +204,9 @@ class Pool:
     def fingerprint(self) -> str:
         """A hash of every id and every row's content, in order."""
         made = hashlib.blake2b(digest_size=16)
-        for id, content in zip(self.ids, self.digests, strict=True):
-            made.update(len(id).to_bytes(4, "little") + id.encode() + content)
+        for batch in self.table.select(["id", "digest"]).to_batches():
+            for id, content in zip(*(c.to_pylist() for c in batch.columns), strict=True):
+                made.update(len(id).to_bytes(4, "little") + id.encode() + content)
         return made.hexdigest()
 
     def where(self, position: int) -> str:
@@ -250,7 +227,7 @@ class Pool:
             chosen = chosen.picks
         chosen_K = in_pool_order(self, chosen)
         whole = len(chosen_K) == len(self)
-        return Pool(self.table if whole else self.table.take(pa.array(chosen_K)), self.files)
+        return Pool(self.table if whole else _taken(self.table, chosen_K), self.files)
 
     def to_dataset(self) -> datasets.Dataset:
         """A `datasets.Dataset` with `id`, `source` and `messages`, as TRL's SFTTrainer takes it.
@@ -276,6 +253,19 @@ class Pool:
             for example in self
         ]
         return datasets.Dataset.from_list(rows)
+
+
+def _taken(table: pa.Table, rows_K: np.ndarray) -> pa.Table:
+    """These rows, which ascend; on disk where they are many."""
+    if table.nbytes * len(rows_K) <= IN_MEMORY * len(table):
+        return table.take(pa.array(rows_K))
+    spool, start = BatchSpool(table.schema), 0
+    for batch in table.to_batches():
+        low, high = np.searchsorted(rows_K, [start, start + len(batch)])
+        if low < high:
+            spool.add(batch.take(pa.array(rows_K[low:high] - start)))
+        start += len(batch)
+    return spool.table()
 
 
 def in_pool_order(pool: Pool, positions: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -305,18 +295,6 @@ def _tuples(column: pa.ChunkedArray) -> list[tuple[str, ...] | None]:
     return [None if texts is None else tuple(texts) for texts in column.to_pylist()]
 
 
-def _turns(rows: Sequence[Sequence[Turn]]) -> pa.Array:
-    """The column of turns, made without a dictionary for each of them."""
-    flat = [turn for turns in rows for turn in turns]
-    fields = [
-        pa.array([turn[place] for turn in flat], field.type) for place, field in enumerate(_TURN)
-    ]
-    ends = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    return pa.LargeListArray.from_arrays(
-        pa.array(ends), pa.StructArray.from_arrays(fields, fields=list(_TURN))
-    )
-
-
 def digest(turns: Sequence[Turn]) -> bytes:
     """16 bytes that depend on every role, text and `train` flag, and on nothing else."""
     made = hashlib.blake2b(digest_size=16)
@@ -325,17 +303,3 @@ def digest(turns: Sequence[Turn]) -> bytes:
             made.update(len(part).to_bytes(8, "little") + part)
         made.update(b"\1" if turn.train else b"\0")
     return made.digest()
-
-
-def _unique(ids: Sequence[str], taken: set[str]) -> list[str]:
-    """Number the repeats: `a`, `a-2`, `a-3`, never meeting an id that is taken."""
-    seen: Counter[str] = Counter()
-    result: list[str] = []
-    for id in ids:
-        seen[id] += 1
-        name = id
-        while seen[id] > 1 and (name == id or name in taken):
-            name = f"{id}-{seen[id]}"
-            seen[id] += name in taken
-        result.append(name)
-    return result

@@ -1,14 +1,17 @@
 """What was measured, on disk, keyed by content, so that nothing is measured twice.
 
 A block holds one kind of measurement by one model: a folder of shards, each a safetensors file
-with `keys` (n, 16) and `values` (n,) or (n, D). Shards are only ever added, under names of their
-own, so several processes may fill one block. A shard is named by the hash of its bytes and says
-which block it was written for: one that was cut, changed or put there by hand is not believed.
+with `keys` (n, 16) and `values`, float32 (n,) or float16 (n, D). Vectors have `exponents` (n,)
+beside them: a row is its values times two to that, so that none is too large for float16. Shards
+are only ever added, under names of their own, so several processes may fill one block. A shard is
+named by the hash of its bytes and says which block it was written for: one that was cut, changed or
+put there by hand is not believed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,17 +25,20 @@ import pyarrow.compute as pc
 
 from modicum import durable
 from modicum.cache import cache_folder
+from modicum.spool import Spool
 
 KEY_BYTES = 16
 _HASH_BYTES = 16
 _KEY = pa.binary(KEY_BYTES)
+_AT_ONCE = 4096  # rows
+_KINDS = {"F32": "<f4", "F16": "<f2", "I16": "<i2"}  # as safetensors calls them
 
 
 class Found(NamedTuple):
     """What a block holds for some keys: which it knows, and the values (NaN where it does not)."""
 
     known_N: np.ndarray
-    values_N: np.ndarray  # (N,) or (N, D) float32
+    values_N: np.ndarray  # (N,) or (N, D) float32, mapped from a file where they are many
     damaged: tuple[str, ...]  # shards that are not as written; their rows count as unknown
 
 
@@ -88,19 +94,17 @@ class Block:
 
     def load(self, keys: Sequence[bytes], width: int | None = None) -> Found:
         """Values for these keys. `width` is D for vectors, None for numbers."""
-        from safetensors import safe_open
-
-        shape = (len(keys),) if width is None else (len(keys), width)
-        values_N = np.full(shape, np.nan, dtype=np.float32)
-        places = self.find(keys)
-        order_N = np.argsort(places.shard_N, kind="stable")
-        edges = np.searchsorted(places.shard_N[order_N], np.arange(len(places.shards) + 1))
-        for path, start, end in zip(places.shards, edges, edges[1:], strict=False):
-            if start < end:
-                hits_M = order_N[start:end]
-                with safe_open(path, framework="numpy") as shard:
-                    values_N[hits_M] = shard.get_tensor("values")[places.row_N[hits_M]]
-        return Found(places.known_N, values_N, places.damaged)
+        places, made = self.find(keys), Spool(np.float32, *([] if width is None else [width]))
+        held = [_Shard.open(path) for path in places.shards]
+        for begin in range(0, len(keys), _AT_ONCE):
+            some = slice(begin, begin + _AT_ONCE)
+            shard_B, row_B = places.shard_N[some], places.row_N[some]
+            values_B = np.full((len(shard_B), *made.row), np.nan, dtype=np.float32)
+            for number in np.unique(shard_B[shard_B >= 0]):
+                here_B = shard_B == number
+                values_B[here_B] = held[number].rows(row_B[here_B])
+            made.add(values_B)
+        return Found(places.known_N, made.whole(), places.damaged)
 
     def add(self, keys: Sequence[bytes], values_N: np.ndarray) -> None:
         """Append measured values, durably."""
@@ -110,7 +114,7 @@ class Block:
             return
         tensors: dict[str, np.ndarray] = {
             "keys": np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES),
-            "values": np.ascontiguousarray(values_N, dtype=np.float32),
+            **_written(np.ascontiguousarray(values_N, dtype=np.float32)),
         }
         data = save(tensors, {"block": self._name})
         made = hashlib.blake2b(data, digest_size=_HASH_BYTES).hexdigest()
@@ -130,6 +134,43 @@ class Block:
 
     def _shards(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors"))
+
+
+def _written(values_N: np.ndarray) -> dict[str, np.ndarray]:
+    """Numbers as they are; vectors in float16, each row scaled so that its largest is below 1."""
+    if values_N.ndim == 1:
+        return {"values": values_N}
+    largest_N = np.nan_to_num(np.abs(values_N).max(axis=1), nan=1, posinf=1)
+    exponent_N = np.frexp(largest_N)[1].astype(np.int16)
+    scaled_ND = np.ldexp(values_N, -exponent_N[:, None].astype(np.int32))
+    return {"values": scaled_ND.astype(np.float16), "exponents": exponent_N}
+
+
+class _Shard(NamedTuple):
+    """What a shard holds, mapped: only the rows that are asked for are read."""
+
+    values_N: np.ndarray
+    exponent_N: np.ndarray | None
+
+    @staticmethod
+    def open(path: Path) -> _Shard:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+
+        def tensor(name: str) -> np.ndarray:
+            about = header[name]
+            kind, at = _KINDS[about["dtype"]], 8 + size + about["data_offsets"][0]
+            return np.memmap(path, kind, "r", offset=at, shape=tuple(about["shape"]))
+
+        return _Shard(tensor("values"), tensor("exponents") if "exponents" in header else None)
+
+    def rows(self, rows_B: np.ndarray) -> np.ndarray:
+        """These rows, float32."""
+        values_B = self.values_N[rows_B].astype(np.float32)
+        if self.exponent_N is None:
+            return values_B
+        return np.ldexp(values_B, self.exponent_N[rows_B][:, None].astype(np.int32))
 
 
 @dataclass(frozen=True)

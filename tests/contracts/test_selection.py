@@ -46,6 +46,7 @@ NOT_SELECTORS = {
         "distances",
         "diversity",
         "insinfo",
+        "lloyd",
         "memory",
         "quotas",
         "rows",

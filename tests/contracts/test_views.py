@@ -63,7 +63,8 @@ def nan_rows(vectors_ND: np.ndarray) -> list[int]:
 
 
 def assert_close(one_ND: np.ndarray, other_ND: np.ndarray) -> None:
-    np.testing.assert_allclose(one_ND, other_ND, rtol=1e-4, atol=1e-4, equal_nan=True)
+    """Equal but for a last bit of float16, as which vectors are kept."""
+    np.testing.assert_allclose(one_ND, other_ND, rtol=1e-3, atol=2**-11, equal_nan=True)
 
 
 def test_every_module_of_the_room_has_a_view() -> None:
@@ -188,7 +189,7 @@ def test_a_row_that_cannot_be_described_is_nan_and_no_other(name, options, odd_p
 def test_rows_have_length_one_if_they_are_normalised(name, options, tiny_pool, together):
     lengths_N = np.linalg.norm(view(name, options)(tiny_pool, together), axis=1)
     if options.get("normalise", True):
-        assert lengths_N == pytest.approx(np.ones(len(tiny_pool)), abs=1e-5)
+        assert lengths_N == pytest.approx(np.ones(len(tiny_pool)), abs=2**-11)
     elif name != "encoder":  # this encoder's own vectors have length one already
         assert abs(lengths_N - 1).max() > 0.1
 

@@ -15,6 +15,7 @@ compression by its first bytes, JSON lines or an array by its text, the format r
     target     the file that rows are mixed into, its Arrow schema      schema
     raw        rows as their file holds them  further    their columns beside the turns
     fit        a row written anew             incoming   rows as they are or anew
+    gathered   usable rows → the table of a pool
     mix        old rows among those of a new file
 """
 
@@ -49,17 +50,20 @@ def read(
     """
     from modicum.readers.formats import columns_of
     from modicum.readers.found import some
+    from modicum.readers.gathered import Gathered
     from modicum.readers.inputs import Read, read_input
     from modicum.readers.sources import find
 
     columns = columns_of(fields or {}, format, answers)
-    found, inputs = find(paths), list[Read]()
+    found, inputs, gathered = find(paths), list[Read](), Gathered()
     for one in found:
+        before = 0 if unreadable is None else gathered.mark()
         try:
-            inputs.append(read_input(one, len(inputs), columns, format))
+            inputs.append(read_input(one, len(inputs), columns, format, gathered.add))
         except InputError as error:
             if unreadable is None or len(unreadable) == len(found) - 1:
                 raise
+            gathered.cut(before)
             unreadable.append(str(error))
     seen = frozenset[str]().union(*(one.columns for one in inputs))
     absent = [name for name in columns.mapped.values() if name not in seen]
@@ -67,8 +71,6 @@ def read(
         raise OptionError(
             f"no row has a column {', '.join(absent)}; columns are {some(sorted(seen))}"
         )
-    return Pool.build(
-        (row for one in inputs for row in one.rows),
-        [one.file for one in inputs],
-        [bad for one in inputs for bad in one.rejected],
-    )
+    table, repeated = gathered.table()
+    rejected = tuple(bad for one in inputs for bad in one.rejected)
+    return Pool(table, tuple(one.file for one in inputs), rejected, repeated)

@@ -1,10 +1,10 @@
-"""One input → its usable rows, its rejected rows, and what a reader should be told about it."""
+"""One input → its usable rows, one by one, and what is known of it when all were read."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,9 +37,8 @@ _NO_COLUMN = {
 
 
 class Read(NamedTuple):
-    """All that one input gave: as many rows and rejected rows as it has rows."""
+    """What one input gave beside its usable rows; rejected rows are the others."""
 
-    rows: list[RawRow]
     rejected: list[Rejected]
     file: SourceFile
     columns: frozenset[str]
@@ -52,9 +51,14 @@ class _Open(NamedTuple):
     hash: str
 
 
-def read_input(one: Input, number: int, columns: Columns, format: str | None) -> Read:
-    """Read one input as file `number` of a pool; one that is not readable raises `InputError`."""
-    tally = _Tally(one, number, columns, format)
+def read_input(
+    one: Input, number: int, columns: Columns, format: str | None, take: Callable[[RawRow], None]
+) -> Read:
+    """Read one input as file `number` of a pool, and let `take` have its usable rows in order.
+
+    One that is not readable raises `InputError`, some of its rows taken.
+    """
+    tally = _Tally(one, number, columns, format, take)
     try:
         with _open(one, columns) as opened:
             tally.see(opened.columns)
@@ -102,8 +106,8 @@ class _Tally:
     number: int
     columns: Columns
     format: str | None
+    take: Callable[[RawRow], None]
     count: int = 0
-    rows: list[RawRow] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     formats: set[str] = field(default_factory=set)
     seen: dict[str, None] = field(default_factory=dict)  # columns, in the order met
@@ -148,7 +152,7 @@ class _Tally:
             self._notes(),
             self.columns.found(self.seen, named),
         )
-        return Read(self.rows, self.rejected, file, frozenset(self.seen))
+        return Read(self.rejected, file, frozenset(self.seen))
 
     def _add_object(self, found: Found, row: dict[str, Any]) -> None:
         self.see(row)
@@ -191,7 +195,7 @@ class _Tally:
         place = (self.number, found.row, found.start, found.end)
         told, possible = (tuple(map(valid, each)) or None for each in (tags, choices))
         labels = (task, told, possible, gold)
-        self.rows.append(RawRow(id, source or "", instruction or "", clean, *place, *labels))
+        self.take(RawRow(id, source or "", instruction or "", clean, *place, *labels))
 
     def _source(self, row: Mapping[str, Any]) -> str:
         own = None if self.one.named else source_of(row, self.columns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +37,7 @@ from modicum.render.tokens import (
     lay_out,
     shorten,
 )
+from modicum.spool import Spool
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,12 +47,13 @@ __all__ = [
     "TEMPLATE",
     "USER",
     "Rendered",
+    "Rows",
     "render",
     "render_one",
     "template_fingerprint",
 ]
 
-_COUNTED = 4096  # rows whose tokens are counted together
+_COUNTED = 4096  # rows whose tokens are counted, or joined, together
 _CHUNK = 1000  # rows tokenised together
 _RULES = "1"  # raised whenever the same row gets other ids or kinds
 _NOTHING = Tokens(np.zeros(0, np.int32), np.zeros(0, np.uint8))
@@ -58,7 +61,7 @@ _NOTHING = Tokens(np.zeros(0, np.int32), np.zeros(0, np.uint8))
 
 @dataclass(frozen=True)
 class Rendered:
-    """The tokens of a pool's rows, one after another."""
+    """The tokens of a pool's rows, one after another; on disk where they are many."""
 
     ids: np.ndarray  # (total,) int32
     kinds: np.ndarray  # (total,) uint8: TEMPLATE, USER or ANSWER
@@ -100,14 +103,46 @@ class Rendered:
 
     def take(self, positions: Sequence[int] | np.ndarray) -> Rendered:
         """The rows at these positions, in the order given, as if they had been rendered alone."""
-        chosen = [int(i) for i in positions]
-        at = {old: new for new, old in enumerate(chosen)}
-        return _join(
-            [self.row(i) for i in chosen],
+        rows, at = Rows(), dict[int, int]()
+        for i in map(int, positions):
+            at[i] = len(rows)
+            rows.add(self.row(i))
+        return Rendered(
+            *rows.whole(),
             {at[i]: reason for i, reason in self.errors.items() if i in at},
-            [at[i] for i in self.folded_rows if i in at],
-            [at[i] for i in self.truncated if i in at],
+            tuple(at[i] for i in self.folded_rows if i in at),
+            tuple(at[i] for i in self.truncated if i in at),
         )
+
+
+class Rows:
+    """Tokens of rows that are added in order."""
+
+    def __init__(self) -> None:
+        self._ids, self._kinds = Spool(np.int32), Spool(np.uint8)
+        self._lengths, self._waiting = array("q", [0]), list[Tokens]()
+
+    def __len__(self) -> int:
+        return len(self._lengths) - 1
+
+    def add(self, row: Tokens) -> None:
+        """One more row."""
+        self._lengths.append(len(row.ids_T))
+        self._waiting.append(row)
+        if len(self._waiting) == _COUNTED:
+            self._join()
+
+    def whole(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`ids`, `kinds` and `starts` of `Rendered`."""
+        self._join()
+        starts = np.cumsum(np.frombuffer(self._lengths, np.int64))
+        return self._ids.whole(), self._kinds.whole(), starts
+
+    def _join(self) -> None:
+        ids, kinds = zip(_NOTHING, *self._waiting, strict=True)
+        self._ids.add(np.concatenate(ids))
+        self._kinds.add(np.concatenate(kinds))
+        self._waiting = []
 
 
 def render(
@@ -128,7 +163,7 @@ def render(
     if truncate and limit is None:
         raise OptionError("truncate=True needs a limit; give limit=TOKENS")
     template = Template.of(tokenizer)
-    rows, errors = list[Tokens](), dict[int, str]()
+    rows, errors = Rows(), dict[int, str]()
     folded, truncated = list[int](), list[int]()
     for made, was_folded in _rendered(examples, template, Speech.of(template)):
         if isinstance(made, str):
@@ -139,8 +174,8 @@ def render(
             made = shorten(whole, limit)
         folded += [len(rows)] * was_folded
         truncated += [len(rows)] * (made is not whole)
-        rows.append(made)
-    return _join(rows, errors, folded, truncated)
+        rows.add(made)
+    return Rendered(*rows.whole(), errors, tuple(folded), tuple(truncated))
 
 
 def render_one(example: Example, tokenizer: PreTrainedTokenizerBase) -> Tokens:
@@ -209,18 +244,3 @@ def _written(example: Example, forms: Forms) -> Written | str:
         return forms.written(example.turns)
     except RenderError as error:
         return str(error)
-
-
-def _join(
-    rows: Sequence[Tokens], errors: dict[int, str], folded: Iterable[int], truncated: Iterable[int]
-) -> Rendered:
-    starts = np.cumsum([0, *(len(row.ids_T) for row in rows)], dtype=np.int64)
-    rows = [_NOTHING, *rows]
-    return Rendered(
-        np.concatenate([row.ids_T for row in rows]),
-        np.concatenate([row.kinds_T for row in rows]),
-        starts,
-        errors,
-        tuple(folded),
-        tuple(truncated),
-    )

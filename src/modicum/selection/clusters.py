@@ -9,6 +9,8 @@ import numpy as np
 
 from modicum.errors import AlignmentError, InputError, OptionError
 from modicum.selection.budget import Step
+from modicum.selection.lloyd import lloyd
+from modicum.selection.lloyd import needs as passes_need
 from modicum.selection.memory import spare
 from modicum.selection.rows import (
     Array,
@@ -24,9 +26,8 @@ from modicum.selection.rows import (
     squared_distances,
 )
 
-MINIBATCH_ROWS = 20_000  # above this, k-means over all rows at once takes minutes
+LEARNED_ROWS, _PER_CLUSTER = 20_000, 20  # that centres begin from, at least
 RESTARTS = 3
-_BATCH = 3072  # rows that scikit-learn draws to begin and to judge mini-batches
 _LABELS = 100  # bytes a row: distances, labels, and those sorted
 _FEW = 1 << 20  # bytes for any number of rows
 
@@ -50,9 +51,10 @@ def kmeans(vectors_ND: Array, clusters: int, seed: int, *, memory: int | None = 
     """k-means with k-means++ starts; same seed, same clusters; no cluster is empty.
 
     Fewer distinct rows than `clusters` make one cluster each, and `note` says so. On unit
-    vectors it agrees with clustering by cosine. scikit-learn does it, in mini-batches above
-    `MINIBATCH_ROWS` rows. Beside the vectors it takes what `needs` says, and is refused if that is
-    more than `memory` bytes; rows that are not finite make it copy the others.
+    vectors it agrees with clustering by cosine. scikit-learn does it; of more than `LEARNED_ROWS`
+    rows (or 20 a cluster) it clusters as many, drawn by the seed, and passes over all rows follow,
+    see `lloyd`. Beside the vectors it takes what `needs` says, and is refused if that is more than
+    `memory` bytes.
     """
     vectors_ND = as_vectors(vectors_ND, "vectors_ND")
     if clusters < 1:
@@ -60,35 +62,37 @@ def kmeans(vectors_ND: Array, clusters: int, seed: int, *, memory: int | None = 
     finite_N = finite_rows(vectors_ND)
     if not finite_N.any():
         raise InputError(f"none of the {len(vectors_ND)} vectors is finite; nothing to cluster")
-    size, whole = 4 if vectors_ND.dtype == np.float32 else 8, bool(finite_N.all())
-    needs(*vectors_ND.shape, clusters=clusters, size=size, whole=whole, memory=memory)
-    rows_MD = vectors_ND if whole else vectors_ND[finite_N]
+    size = 8 if vectors_ND.dtype == np.float64 else 4
+    needs(*vectors_ND.shape, clusters=clusters, size=size, memory=memory)
+    rows_M = _learned(np.flatnonzero(finite_N), clusters, seed)
+    rows_MD = vectors_ND[rows_M].astype(f"f{size}", copy=False)
     made = min(clusters, _distinct(rows_MD, clusters))
     note = f"{clusters} clusters asked, {made} distinct rows: {made} made" * (made < clusters)
-    fitted_M, centers_CD = _fit(rows_MD, made, seed)
-    used, fitted_M = np.unique(fitted_M, return_inverse=True)
+    all_fitted = len(rows_M) == np.count_nonzero(finite_N)
+    fitted_M, centers_CD = _fit(rows_MD, made, seed, RESTARTS if all_fitted else 1)
+    del rows_MD
     labels_N = np.full(len(vectors_ND), -1, dtype=np.int64)
-    labels_N[finite_N] = fitted_M
+    if all_fitted:
+        labels_N[rows_M] = fitted_M
+    else:
+        labels_N[:], centers_CD = lloyd(vectors_ND, centers_CD)
+    used = np.unique(labels_N[finite_N])
+    labels_N[finite_N] = np.searchsorted(used, labels_N[finite_N])
     return Clusters(labels_N, centers_CD[used], note)
 
 
 def needs(
-    rows: int,
-    width: int,
-    *,
-    clusters: int,
-    size: int = 4,
-    whole: bool = True,
-    memory: int | None = None,
+    rows: int, width: int, *, clusters: int, size: int = 4, memory: int | None = None
 ) -> int:
     """Bytes that `kmeans` takes at most beside so many vectors, of numbers of `size` bytes.
 
-    Not `whole`: with rows that are not finite. It has no blocks that could be made smaller.
+    It has no blocks that could be made smaller.
     """
-    # scikit-learn copies the rows twice to centre them, or draws batches of them.
-    copied = 2 * rows if rows <= MINIBATCH_ROWS else 3 * max(_BATCH, 3 * clusters)
-    copied += (not whole) * rows + 4 * clusters
-    used = _FEW + _LABELS * rows + copied * width * size
+    learned = _enough(rows, clusters)
+    used = 3 * (learned + clusters) * width * size  # scikit-learn copies its rows twice
+    if learned < rows:
+        used = max(used, passes_need(rows, width, clusters))
+    used += _FEW + _LABELS * rows
     spare("kmeans", used, 0, memory, "select from fewer rows")
     return used
 
@@ -186,13 +190,25 @@ def _distinct(vectors_ND: FloatArray, enough: int) -> int:
     return len(seen)
 
 
-def _fit(vectors_ND: FloatArray, clusters: int, seed: int) -> tuple[IntArray, FloatArray]:
-    from sklearn.cluster import KMeans, MiniBatchKMeans
+def _enough(rows: int, clusters: int) -> int:
+    return min(rows, max(LEARNED_ROWS, _PER_CLUSTER * clusters))
+
+
+def _learned(rows_M: IntArray, clusters: int, seed: int) -> IntArray:
+    """The rows that centres begin from: all, or as many as are enough."""
+    if (enough := _enough(len(rows_M), clusters)) == len(rows_M):
+        return rows_M
+    return np.sort(np.random.default_rng(seed).choice(rows_M, enough, replace=False))
+
+
+def _fit(
+    vectors_ND: FloatArray, clusters: int, seed: int, starts: int
+) -> tuple[IntArray, FloatArray]:
+    from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    kind = KMeans if len(vectors_ND) <= MINIBATCH_ROWS else MiniBatchKMeans
     # One thread: several add their partial sums in the order they finish, so that the last bits
     # of a centre, and with them a label, would change from run to run.
     with threadpool_limits(1):
-        fitted = kind(clusters, random_state=seed, n_init=RESTARTS).fit(vectors_ND)
+        fitted = KMeans(clusters, random_state=seed, n_init=starts).fit(vectors_ND)
     return fitted.labels_.astype(np.int64), fitted.cluster_centers_

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import repeat
 from threading import Lock
@@ -167,7 +168,7 @@ class Distances:
         workers = min(threads(), len(parts), 1 + numbers // _WORTH_A_THREAD)
         # Parts side by side, each in one thread: they wait for one another once, not in each of
         # many products, where a thread that another program holds up holds up all.
-        with _blas().limit(limits=1), self.device.multiplying():
+        with blas_alone(), self.device.multiplying():
             if workers < 2:
                 for part_B in parts:
                     self._meet_part(part_B, floor)
@@ -304,6 +305,12 @@ def few_rows(rows: int, width: int) -> Iterator[slice]:
 def threads() -> int:
     """As many as a matrix product would use; no more than memory can feed."""
     return min(8, max((int(each["num_threads"]) for each in _blas().info()), default=1))
+
+
+def blas_alone() -> AbstractContextManager[Any]:
+    """Meanwhile a product takes one thread: several are computed side by side."""
+    found: AbstractContextManager[Any] = _blas().limit(limits=1)
+    return found
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import numpy as np
 
 from modicum.cache import file_hash
 from modicum.errors import ModelError, OptionError
-from modicum.geometry import unit_rows, whitener
+from modicum.geometry import blocks_of, finished, whitener
 from modicum.measure import FLUSH_SECONDS, Want
 from modicum.meter import Meter
 from modicum.models import first_line, from_hub, quiet, weights
@@ -48,11 +48,11 @@ class Encoder:
         return self.whiten
 
     def __call__(self, pool: Pool, meter: Meter, *, fitted_on: Pool | None = None) -> np.ndarray:
-        vectors_ND = self._encode(pool, meter)
+        vectors_ND, whiten = self._encode(pool, meter), None
         if self.whiten:
             learned = vectors_ND if fitted_on is None else self._encode(fitted_on, meter)
-            vectors_ND = whitener(learned)(vectors_ND)
-        return unit_rows(vectors_ND) if self.normalise else vectors_ND
+            whiten = whitener(learned)
+        return finished(blocks_of(vectors_ND), whiten=whiten, normalise=self.normalise)
 
     def other_model(self, trust_remote_code: bool) -> str:
         """A hash of the encoder as it lies there now. Its own code is never run."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from modicum.geometry import unit_rows, whitener
+from modicum.geometry import blocks_of, finished, whitener
 from modicum.measure import HiddenState, Over, Pooling
 from modicum.meter import Meter
 from modicum.pool import Pool
@@ -41,8 +41,8 @@ class Hidden:
         return self.whiten
 
     def __call__(self, pool: Pool, meter: Meter, *, fitted_on: Pool | None = None) -> np.ndarray:
-        vectors_ND = meter.measured(pool, self.wants[0])
+        vectors_ND, whiten = meter.measured(pool, self.wants[0]), None
         if self.whiten:
             learned = vectors_ND if fitted_on is None else meter.measured(fitted_on, self.wants[0])
-            vectors_ND = whitener(learned)(vectors_ND)
-        return unit_rows(vectors_ND) if self.normalise else vectors_ND
+            whiten = whitener(learned)
+        return finished(blocks_of(vectors_ND), whiten=whiten, normalise=self.normalise)

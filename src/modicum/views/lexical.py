@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from modicum.errors import OptionError
-from modicum.geometry import unit_rows
+from modicum.geometry import BLOCK, finished
 from modicum.measure import Want
 from modicum.meter import Meter
 from modicum.pool import Pool, texts
@@ -41,16 +43,23 @@ class Lexical:
             raise OptionError(f"dimensions={self.dimensions}; at least 1 is needed")
 
     def __call__(self, pool: Pool, meter: Meter, *, fitted_on: Pool | None = None) -> np.ndarray:
-        from sklearn.feature_extraction.text import TfidfTransformer
+        learned = pool if fitted_on is None else fitted_on
+        rarity_V = meter.once((self, "rarity", learned.fingerprint), lambda: self._rarity(learned))
+        sketch = self._sketch()
+        return finished(
+            (_damped(counts, rarity_V, sketch) for counts in self._counts(pool)),
+            normalise=self.normalise,
+        )
 
-        counts = self._counts(pool)
-        weights = TfidfTransformer(sublinear_tf=True, norm=None)
-        weights.fit(counts if fitted_on is None else self._counts(fitted_on))
-        vectors_ND = (weights.transform(counts) @ self._sketch()).astype(np.float32).toarray()
-        vectors_ND[counts.getnnz(axis=1) == 0] = np.nan
-        return unit_rows(vectors_ND) if self.normalise else vectors_ND
+    def _rarity(self, pool: Pool) -> np.ndarray:
+        """What a word counts: one more than the logarithm of how few rows have it, (buckets,)."""
+        rows_V = np.ones(_BUCKETS)  # as if one more row had every word: none is infinitely rare
+        for counts in self._counts(pool):
+            rows_V += np.bincount(counts.indices, minlength=_BUCKETS)
+        return np.log((1 + len(pool)) / rows_V) + 1
 
-    def _counts(self, pool: Pool) -> csr_matrix:
+    def _counts(self, pool: Pool) -> Iterator[csr_matrix]:
+        """How often a row has each word, in blocks of rows."""
         from sklearn.feature_extraction.text import HashingVectorizer
 
         words = HashingVectorizer(
@@ -60,7 +69,10 @@ class Lexical:
             norm=None,
             token_pattern=r"(?u)\b\w+\b",
         )
-        return words.transform(texts(pool, self.over))
+        waiting = texts(pool, self.over)
+        yield words.transform(islice(waiting, BLOCK))
+        while some := list(islice(waiting, BLOCK)):
+            yield words.transform(some)
 
     def _sketch(self) -> csr_matrix:
         """(buckets, dimensions): one ±1 in each row, the same on every machine."""
@@ -70,3 +82,10 @@ class Lexical:
         signs = np.where(mixed & 1, 1.0, -1.0).astype(np.float32)
         place = (mixed >> 1) % self.dimensions
         return csr_matrix((signs, place, np.arange(_BUCKETS + 1)), (_BUCKETS, self.dimensions))
+
+
+def _damped(counts: csr_matrix, rarity_V: np.ndarray, sketch: csr_matrix) -> np.ndarray:
+    counts.data = (1 + np.log(counts.data)) * rarity_V[counts.indices]
+    vectors_BD = (counts @ sketch).toarray()
+    vectors_BD[counts.getnnz(axis=1) == 0] = np.nan
+    return vectors_BD.astype(np.float32)
