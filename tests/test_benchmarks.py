@@ -88,3 +88,36 @@ def test_the_selecting_benchmark_compares_three_selectors(monkeypatch, capsys):
     worth = ways["kmeans"]["squared_distances"]
     assert worth["modicum"] <= 1.05 * worth["plain way"]
     assert all(way["ratio"] > 0 and way["needs_bytes"] > 0 for way in ways.values())
+
+
+def test_the_scale_benchmark_tells_seconds_memory_and_growth(monkeypatch, capsys):
+    words = ["--sizes", "200", "800", "--width", "8", "--picks", "20", "--json"]
+    monkeypatch.setattr(sys, "argv", ["scale.py", *words, "--only", "k-center", "near target"])
+    runpy.run_path(str(SCRIPTS / "scale.py"), run_name="__main__")
+    result = json.loads(capsys.readouterr().out)
+    assert [(each["name"], each["rows"]) for each in result["found"]] == [
+        ("k-center", 200),
+        ("near target", 200),
+        ("k-center", 800),
+        ("near target", 800),
+    ]
+    assert all(each["seconds"] > 0 and each["bytes"] > 0 for each in result["found"])
+    assert sorted(result["exponents"]) == ["k-center", "near target"]
+
+
+def test_the_scale_benchmark_runs_the_whole_command_on_shards(
+    monkeypatch, capsys, tmp_path, tiny_file
+):
+    words = ["--command", "--sizes", "30", "--picks", "3", "--width", "8", "--pool", tiny_file]
+    words += ["--only", "random", "--folder", tmp_path, "--json"]
+    monkeypatch.setattr(sys, "argv", ["scale.py", *map(str, words)])
+    runpy.run_path(str(SCRIPTS / "scale.py"), run_name="__main__")
+    (found,) = json.loads(capsys.readouterr().out)["found"]
+    assert found["name"] == "random" and found["stages"]["render"] > 0
+
+
+def test_growth_is_the_slope_between_the_two_largest_sizes():
+    exponents = runpy.run_path(str(SCRIPTS / "scale.py"))["exponents"]
+    found = [("a", 10, 5.0), ("a", 100, 1.0), ("a", 1000, 10.0), ("b", 10, 1.0)]
+    told = [{"name": name, "rows": rows, "seconds": s} for name, rows, s in found]
+    assert exponents(told) == {"a": pytest.approx(1.0), "b": None}

@@ -14,11 +14,12 @@ import modicum
 HEAVY = ("numpy", "pyarrow", "torch", "transformers", "sklearn", "datasets")
 # A module imports from those before its own room only. `cli` and `__init__.py` stand aside.
 ABOVE = """
-errors durable visible free devices progress ledger cache held pool runs readers chat overlap check
-render models batches head forward compiled store measure meter geometry views scores selection
-training evaluation context plan methods tags replay parts lineup usable estimate cost candidates
-question report output tuning choose scoring mixed mixing stream evidence comparing fewest catalogue
-snippets export explain damage doctor jobs show show_tasks show_evidence show_selection show_doctor
+errors durable visible free devices progress ledger cache spool held pool runs readers chat overlap
+check render models batches head forward compiled store measure meter geometry views scores
+selection training evaluation context plan methods tags replay parts lineup usable estimate cost
+candidates question report output tuning choose scoring mixed mixing stream evidence comparing
+fewest catalogue snippets export explain damage doctor jobs show show_tasks show_evidence
+show_selection show_doctor
 """
 ORDER = ABOVE.split()
 # What a pool offers as its own: `Pool.read`, and `Pool.take` of a selection.
@@ -110,6 +111,7 @@ def test_selection_needs_numbers_only():
         "modicum",
         "numpy",
         "ot",
+        "scipy",
         "sklearn",
         "threadpoolctl",
     }

@@ -25,8 +25,8 @@ def plain(vectors_ND: FloatArray, centers_CD: FloatArray) -> tuple[np.ndarray, n
         before_N = labels_N
         square_NC = ((vectors_ND[:, None].astype("f8") - centers_CD) ** 2).sum(axis=2)
         labels_N = square_NC.argmin(axis=1)
-        means = [vectors_ND[labels_N == c].astype("f8").mean(axis=0) for c in range(len(centers_CD))]
-        centers_CD = np.array(means, dtype="f4")
+        groups = [vectors_ND[labels_N == c].astype("f8") for c in range(len(centers_CD))]
+        centers_CD = np.array([group.mean(axis=0) for group in groups], dtype="f4")
         if (labels_N != before_N).sum() < 1e-3 * len(labels_N):
             break
     return labels_N, centers_CD

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,24 @@ def test_a_full_disk_is_said_with_the_folder(
     with pytest.raises(OSError, match="No space left") as raised:
         spool.add(np.arange(4))
     assert raised.value.filename == str(tmp_path)
+
+
+def test_what_is_given_back_is_read_again_from_the_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODICUM_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "IN_MEMORY", 0)
+    spool = Spool(np.int64)
+    spool.add(np.arange(4_000_000))
+    held = spool.whole()
+    assert held.sum() == 3_999_999 * 2_000_000
+    before = resident()
+    module.give_back()
+    assert resident() < before - 30_000_000 or before == 0
+    assert held[-1] == 3_999_999 and held.sum() == 3_999_999 * 2_000_000
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory; 0 where the system does not say."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * mmap.PAGESIZE if status.exists() else 0

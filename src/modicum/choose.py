@@ -223,7 +223,8 @@ def _run(asked: Question, context: Context) -> list[Step]:
 def _remarks(steps: list[Step], context: Context) -> list[str]:
     """What a reader should know of the picks as a whole."""
     pool = context.pool
-    copies = len(steps) - len({pool.digests[step.pick] for step in steps})
+    picked = pool.table["digest"].take([step.pick for step in steps])
+    copies = len(steps) - len(picked.unique())
     remarks = {
         f"picks that say the same as another pick: {copies}; `modicum check` lists duplicates": (
             copies

@@ -113,7 +113,10 @@ class Context:
         return max(1, self.memory - sum(0 if each is None else each.nbytes for each in copies))
 
     def vectors(self, view: View, meter: Meter | None = None) -> np.ndarray:
-        """(N, D) float32: the pool through a view, by the meter given or else the context's own."""
+        """(N, D) float32: the pool through a view, by the meter given or else the context's own.
+
+        Many rows are read-only and mapped from a file, as float16 where the view normalises them.
+        """
         self.looked.clear()  # before there are more of them
         vectors_ND = aligned(view, view(self.pool, meter or self.meter), self.pool, dimensions=2)
         tuned = meter is not None and meter is not self.meter

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from modicum.errors import InputError
-from modicum.spool import Spool
+from modicum.spool import Spool, give_back
 
 BLOCK = 4096  # rows
 _SMALLEST = 1e-6  # share of the largest variance below which a direction is noise, and dropped
@@ -17,6 +17,7 @@ def blocks_of(vectors_ND: np.ndarray) -> Iterator[np.ndarray]:
     """The rows in order, some at once; one empty block of no rows."""
     for begin in range(0, max(1, len(vectors_ND)), BLOCK):
         yield vectors_ND[begin : begin + BLOCK]
+        give_back()
 
 
 def finished(

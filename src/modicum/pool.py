@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from modicum.errors import AlignmentError, InputError
-from modicum.spool import IN_MEMORY, BatchSpool
+from modicum.spool import IN_MEMORY, BatchSpool, give_back
 
 if TYPE_CHECKING:
     import datasets
@@ -159,6 +159,7 @@ class Pool:
             for row in batch.to_pylist():
                 turns = tuple(Turn(**turn) for turn in row["turns"])
                 yield Example(row["id"], row["source"], row["instruction"], turns)
+            give_back()
 
     def __getitem__(self, position: int) -> Example:
         if not -len(self) <= position < len(self):

@@ -28,9 +28,10 @@ def selection(done: Done, exports: Sequence[Path] = ()) -> None:
 
     out = console()
     counts(out, done)
-    rows = pq.read_table(done.folder / "rows.parquet")
-    out.print(_against_pool(rows))
-    out.print(_ends(done.folder, rows))
+    path = done.folder / "rows.parquet"
+    told = [name for name in pq.read_schema(path).names if name not in ("id", "reason")]
+    out.print(_against_pool(pq.read_table(path, columns=told)))
+    out.print(_ends(done.folder, pq.read_table(path, filters=[("picked", "==", True)])))
     notes(out, done)
     for path in [*(done.folder / name for name in done.manifest["subset"]), *exports]:
         out.print(escape(str(path)), soft_wrap=True)
@@ -120,12 +121,12 @@ def _median(rows: pa.Table, name: str) -> str:
     return f"{np.median(values_M):,.4g}" if len(values_M) else "none"
 
 
-def _ends(folder: Path, rows: pa.Table) -> Table:
+def _ends(folder: Path, picked: pa.Table) -> Table:
     """The pick that went first and the one that went last."""
     table = Table(box=box.SIMPLE, pad_edge=False)
     for heading in ("order", "id", "tokens", "why, and how it begins"):
         table.add_column(heading, justify="right" if heading in ("order", "tokens") else "left")
-    picks = rows.filter(rows["picked"]).sort_by("order")
+    picks = picked.sort_by("order")
     ends = picks.take([0, len(picks) - 1][: len(picks)]).to_pylist()
     texts = _texts(folder, [row["position"] for row in ends])
     for row in ends:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import tempfile
 from typing import Any, BinaryIO
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import pyarrow as pa
 from modicum.cache import cache_folder
 
 IN_MEMORY = 1 << 26  # bytes
+_MAPS: WeakSet[mmap.mmap] = WeakSet()
 
 
 class Spool:
@@ -106,12 +108,24 @@ def _put(file: BinaryIO, data: Any) -> None:
         raise OSError(error.errno, error.strerror, str(cache_folder())) from error
 
 
+def give_back() -> None:
+    """Let go of the pages of every map that were read: who needs one again finds it on disk.
+
+    The system would do so itself, but not before another program is short of memory.
+    """
+    for held in list(_MAPS):
+        if hasattr(held, "madvise"):  # not on every system
+            held.madvise(mmap.MADV_DONTNEED)
+
+
 def _mapped(file: BinaryIO) -> mmap.mmap:
-    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    _MAPS.add(held)
+    return held
 
 
 def _unnamed() -> BinaryIO:
     # Not in the folder for temporary files, which often lies in memory itself.
     folder = cache_folder() / "spool"
     folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryFile(dir=folder)  # type: ignore[return-value]
+    return tempfile.TemporaryFile(dir=folder)

@@ -167,10 +167,11 @@ class _Shard(NamedTuple):
 
     def rows(self, rows_B: np.ndarray) -> np.ndarray:
         """These rows, float32."""
-        values_B = self.values_N[rows_B].astype(np.float32)
+        values_B: np.ndarray = self.values_N[rows_B].astype(np.float32)
         if self.exponent_N is None:
             return values_B
-        return np.ldexp(values_B, self.exponent_N[rows_B][:, None].astype(np.int32))
+        exponent_B1 = self.exponent_N[rows_B][:, None].astype(np.int32)
+        return np.asarray(np.ldexp(values_B, exponent_B1))
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def sources(rows: pa.Table) -> list[dict[str, Any]]:
 
     Beyond the first thirty they are counted together, under the name None.
     """
-    names, place_N = np.unique(rows["source"].to_numpy(zero_copy_only=False), return_inverse=True)
+    names, place_N = named(rows["source"])
     picked_N, tokens_N = picked_of(rows), values_of(rows, "tokens")
     sums = {
         "rows": np.bincount(place_N, minlength=len(names)),
@@ -99,7 +99,7 @@ def sources(rows: pa.Table) -> list[dict[str, Any]]:
         "tokens_picked": np.bincount(place_N, tokens_N * picked_N, minlength=len(names)),
     }
     order = np.argsort(-sums["rows"], kind="stable").tolist()
-    groups = [([at], str(names[at])) for at in order[:_SOURCES]]
+    groups = [([at], names[at]) for at in order[:_SOURCES]]
     found: list[dict[str, Any]] = []
     for places, name in [*groups, *([(order[_SOURCES:], None)] if order[_SOURCES:] else [])]:
         line: dict[str, Any] = {"source": name, "sources": len(places)}
@@ -108,6 +108,17 @@ def sources(rows: pa.Table) -> list[dict[str, Any]]:
             line[f"{key}_share"] = line[key] / max(1, int(sum_S.sum()))
         found.append(line)
     return found
+
+
+def named(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """The names in a column, sorted, and which of them each row has."""
+    import pyarrow.compute as pc
+
+    found = column.combine_chunks().dictionary_encode()
+    order_S = np.asarray(pc.array_sort_indices(found.dictionary))
+    rank_S = np.empty(len(order_S), dtype=np.int64)
+    rank_S[order_S] = np.arange(len(order_S))
+    return found.dictionary.take(order_S).to_pylist(), rank_S[found.indices.to_numpy()]
 
 
 def shares(rows: pa.Table) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from modicum.progress import progress
 from modicum.report.spread import DRAWS, Map, Spread, drawn_map, spread
 from modicum.runs import write_json
 from modicum.selection.rows import Array, finite_rows
+from modicum.spool import give_back
 
 if TYPE_CHECKING:
     from modicum.choose import Selection
@@ -64,6 +65,7 @@ def _write_texts(pool: Pool, path: Path) -> None:
             position = pa.array(np.arange(rows, rows + len(text)))
             file.write_table(pa.table([position, text, answer], schema=_TEXTS))
             rows += len(text)
+            give_back()
 
 
 def _texts(pool: Pool) -> Iterator[tuple[pa.Array, pa.Array]]:

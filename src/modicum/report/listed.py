@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ MOST_OTHERS = 500
 _ID, _WHY = 80, 300  # characters shown of an id or a source, and of a reason
 # Characters shown of a text, and of an id, a source or a reason: the first two that fit.
 _LENGTHS = ((300, 300), (240, 300), (180, 300), (120, 300), (80, 120), (40, 60), (20, 30), (0, 20))
+
+Texts = Callable[[np.ndarray], "pa.Table | None"]  # of the rows at these positions, as a run has it
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def places(order: Order, among_N: np.ndarray, most: int) -> np.ndarray:
 
 def listing(
     rows: pa.Table,
-    texts: pa.Table | None,
+    texts: Texts,
     at_K: np.ndarray,
     *,
     more: dict[str, np.ndarray],
@@ -90,7 +92,7 @@ def listing(
     columns: list[tuple[str, str, Sequence[Any]]] = []
     if numbered:
         columns.append(("#", "number", [order + 1 for order in some["order"].to_pylist()]))
-    columns.append(("text", "text", _texts(texts, at_K)))
+    columns.append(("text", "text", _texts(texts(at_K), len(at_K))))
     columns.append(("id", "word", [cut(str(each), _ID) for each in some["id"].to_pylist()]))
     columns.append(("source", "word", [cut(s, _ID) for s in some["source"].to_pylist()]))
     columns.append(("tokens", "number", some["tokens"].to_pylist()))
@@ -147,10 +149,9 @@ def _shortened(one: dict[str, Any], length: int, words: int) -> dict[str, Any]:
     return {**one, "rows": rows}
 
 
-def _texts(texts: pa.Table | None, at_K: np.ndarray) -> list[list[str | None]]:
-    if texts is None:
-        return [[None, None]] * len(at_K)
-    some = texts.take(at_K)
+def _texts(some: pa.Table | None, rows: int) -> list[list[str | None]]:
+    if some is None:
+        return [[None, None]] * rows
     return [
         list(both)
         for both in zip(some["text"].to_pylist(), some["answer"].to_pylist(), strict=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modicum.report.counted import named
 from modicum.report.listed import size_of
 from modicum.report.printed import cut
 
@@ -55,7 +56,7 @@ def points(
         unit = _SPAN / (float(sides_2.max()) or 1.0)
         at_N2[known_N] = np.round((xy_N2[known_N] - low_2) * unit).astype(np.uint16)
         wide, high = (round(float(side) * unit) for side in sides_2)
-    names, source_N = np.unique(rows["source"].to_numpy(zero_copy_only=False), return_inverse=True)
+    names, source_N = named(rows["source"])
     made: dict[str, Any] = {
         "places": _packed(at_N2),
         "wide": wide,
@@ -70,7 +71,7 @@ def points(
         "ids": None,
     }
     if len(names) <= 256:
-        made |= {"source": _packed(source_N), "sources": [cut(str(n), _NAME) for n in names]}
+        made |= {"source": _packed(source_N), "sources": [cut(name, _NAME) for name in names]}
     return made
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from modicum.errors import RunError
 from modicum.runs import read_object
@@ -46,6 +49,17 @@ class Run:
 
     def table(self, name: str, rows: int | None = None) -> pa.Table | None:
         """A Parquet file of the folder, by position; it must have so many rows."""
+        import pyarrow.parquet as pq
+
+        return self._read(name, rows, lambda path: _by_position(pq.read_table(path)))
+
+    def some(self, name: str, at_K: np.ndarray, rows: int) -> pa.Table | None:
+        """The rows at these positions, in their order, of a Parquet file that must have so many."""
+        return self._read(name, rows, lambda path: _some(path, at_K))
+
+    def _read(
+        self, name: str, rows: int | None, read: Callable[[Path], pa.Table]
+    ) -> pa.Table | None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -53,15 +67,41 @@ class Run:
         if not path.exists():
             return None
         try:
-            table = pq.read_table(path)
+            held = pq.read_metadata(path).num_rows
+            table = read(path) if rows in (None, held) else None
         except (pa.ArrowInvalid, OSError) as error:
             raise RunError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-        if rows is not None and table.num_rows != rows:
+        if table is None:
             raise RunError(
-                f"{path} has {table.num_rows:,} rows and rows.parquet {rows:,}; run the same "
+                f"{path} has {held:,} rows and rows.parquet {rows:,}; run the same "
                 "command into an empty folder"
             )
-        return table.sort_by("position") if "position" in table.column_names else table
+        return table
+
+
+def _by_position(table: pa.Table) -> pa.Table:
+    if "position" not in table.column_names:
+        return table
+    ascend = np.diff(table["position"].to_numpy()) > 0
+    return table if ascend.all() else table.sort_by("position")
+
+
+def _some(path: Path, at_K: np.ndarray) -> pa.Table:
+    """Rows by position, of a file that is read a row group at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        parts = [file.schema_arrow.empty_table()]
+        for batch in file.iter_batches():
+            wanted = np.isin(batch["position"].to_numpy(zero_copy_only=False), at_K)
+            if wanted.any():
+                parts.append(pa.Table.from_batches([batch.filter(pa.array(wanted))]))
+    table = _by_position(pa.concat_tables(parts))
+    held_M = table["position"].to_numpy()
+    if not np.array_equal(held_M, np.unique(at_K)):
+        raise RunError(f"{path} does not hold every row; run the same command into an empty folder")
+    return table.take(pa.array(np.searchsorted(held_M, at_K)))
 
 
 def find_run(folder: Path, manifest: dict[str, Any] | None) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from modicum.report.listed import (
     MOST_OTHERS,
     MOST_PICKS,
     Order,
+    Texts,
     best_left,
     fitting,
     listing,
@@ -45,7 +47,7 @@ _LEGEND = ((swatch("pool"), "pool"), (swatch("chosen"), "chosen"))
 def selected(run: Run) -> Page:
     """What was chosen, from where, why, and at what cost."""
     rows = _rows(run)
-    texts = run.table("texts.parquet", rows.num_rows)
+    texts = partial(run.some, "texts.parquet", rows=rows.num_rows)
     where = run.table("map.parquet", rows.num_rows)
     picks_K = np.argsort(values_of(rows, "order"))[: int(picked_of(rows).sum())]
     figures = _figures(rows, where)
@@ -72,7 +74,7 @@ def selected(run: Run) -> Page:
         _distance(figures),
         evolved(run.entries("rounds.json")),
         enough(run.record("auto.json")),
-        *_listings(data, order, figures, texts),
+        *_listings(data, order, figures, (run.folder / "texts.parquet").exists()),
         costs(run, pays(run.manifest)),
         aside(run),
         made_from(run),
@@ -84,7 +86,7 @@ def selected(run: Run) -> Page:
 def scored(run: Run) -> Page:
     """How scores, lengths and sources of a pool are spread, and its highest rows."""
     rows = _rows(run)
-    texts = run.table("texts.parquet", rows.num_rows)
+    texts = partial(run.some, "texts.parquet", rows=rows.num_rows)
     figures = _figures(rows, None)
     names, data = score_names(rows), dict[str, Any]()
     if names:
@@ -154,7 +156,7 @@ def _figures(rows: pa.Table, where: pa.Table | None) -> dict[str, Any]:
 
 def _data(
     rows: pa.Table,
-    texts: pa.Table | None,
+    texts: Texts,
     where: pa.Table | None,
     picks_K: np.ndarray,
     order: Order | None,
@@ -318,15 +320,13 @@ def _distance(figures: dict[str, Any]) -> Section | None:
 
 
 def _listings(
-    data: dict[str, Any], order: Order | None, figures: dict[str, Any], texts: Any
+    data: dict[str, Any], order: Order | None, figures: dict[str, Any], texts: bool
 ) -> list[Section]:
     picks, total = len(data["picks"]["rows"]), figures["shares"]["chosen"]["rows"]
     caption = "The picks, in the order they were taken"
     if picks < total:
         caption += f": the first {picks:,} of {total:,}; all are in rows.parquet"
-    missing = (
-        [Words(["Texts are not shown: this folder has no texts.parquet."])] if texts is None else []
-    )
+    missing = [] if texts else [Words(["Texts are not shown: this folder has no texts.parquet."])]
     made = [Section("picks", "Picks", [*missing, Listing("picks", caption, picks)])]
     blocks: list[Block]
     if "others" in data and order is not None:

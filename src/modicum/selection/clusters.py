@@ -81,9 +81,7 @@ def kmeans(vectors_ND: Array, clusters: int, seed: int, *, memory: int | None = 
     return Clusters(labels_N, centers_CD[used], note)
 
 
-def needs(
-    rows: int, width: int, *, clusters: int, size: int = 4, memory: int | None = None
-) -> int:
+def needs(rows: int, width: int, *, clusters: int, size: int = 4, memory: int | None = None) -> int:
     """Bytes that `kmeans` takes at most beside so many vectors, of numbers of `size` bytes.
 
     It has no blocks that could be made smaller.

@@ -88,4 +88,4 @@ def _damped(counts: csr_matrix, rarity_V: np.ndarray, sketch: csr_matrix) -> np.
     counts.data = (1 + np.log(counts.data)) * rarity_V[counts.indices]
     vectors_BD = (counts @ sketch).toarray()
     vectors_BD[counts.getnnz(axis=1) == 0] = np.nan
-    return vectors_BD.astype(np.float32)
+    return np.asarray(vectors_BD, dtype=np.float32)
