@@ -47,6 +47,8 @@ def runs(options: argparse.Namespace) -> dict[str, list[str]]:
         "kcenter": ["kcenter.py", *vectors, "--picks", "1000", "10000", *peers],
         "kcenter-published": ["kcenter.py", *vectors, "--rows", "10000"],
         "selecting": ["selecting.py", *vectors, "--repeats", "5"],
+        "scale": ["scale.py"],
+        "scale-command": ["scale.py", "--command", *pool],
         "transport": ["transport.py"],
         "evaluating": ["evaluating.py"],
         "startup": ["startup.py", *pool],
@@ -120,6 +122,15 @@ def selecting(found: Facts) -> Iterator[Line]:
         yield what, "plain way", _times(way["ratio"]), ""
 
 
+def scale(found: Facts) -> Iterator[Line]:
+    rows = max(each["rows"] for each in found["found"])
+    for each in found["found"]:
+        if each["rows"] == rows:
+            own = f"{each['own_bytes'] / 2**20:,.0f} MiB"
+            grown = f"time grows as rows to the {found['exponents'][each['name']]:.2f}"
+            yield f"{found['what']}: {each['name']}, {rows:,} rows", grown, "", own
+
+
 def evaluating(found: Facts) -> Iterator[Line]:
     options = found["options"]
     what = f"{options['options']} options of {found['rows']} rows"
@@ -143,6 +154,8 @@ LINES: dict[str, Callable[[Any], Iterator[Line]]] = {
     "kcenter": kcenter,
     "kcenter-published": kcenter,
     "selecting": selecting,
+    "scale": scale,
+    "scale-command": scale,
     "transport": transport,
     "evaluating": evaluating,
 }
