@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 from modicum import train
+from modicum.errors import OptionError
 from modicum.pool import Pool
+from modicum.training.options import Recipe
 from modicum.training.together import Processes
 
 # Without a GPU, --multi_gpu still starts two; --cpu wants MPI for it, and else starts one.
@@ -94,3 +97,39 @@ def test_one_process_alone_decides_and_waits_for_nobody(monkeypatch) -> None:
     assert alone.first
     assert alone.told(True) is True and alone.told(False) is False
     alone.wait()
+
+
+# --- started by us: --train processes=2 ----------------------------------------------------------
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def test_processes_that_we_start_learn_what_those_of_a_launch_learn(
+    launched, tiny_file, tiny_model, tmp_path, no_gpu
+) -> None:
+    given = TWO_PACKS | {"gradient_accumulation_steps": 1, "processes": 2}
+    model = replace(tiny_model, precision="float32")
+    made = train(Pool.read(tiny_file), tmp_path / "out", model, train=given)
+    record = record_of(launched)
+    assert made.record["processes"] == 2 and made.record["given"]["processes"] == 2
+    assert [e["loss"] for e in made.record["loss_curve"]] == pytest.approx(
+        [e["loss"] for e in record["loss_curve"]], abs=1e-5
+    )
+    again = train(Pool.read(tiny_file), tmp_path / "out", model, train=given)
+    assert again.record == made.record
+
+
+def test_what_is_wrong_in_a_process_is_said_as_here(tiny_file, tiny_model, tmp_path, no_gpu):
+    given = {"processes": 2, "optim": "adamw_bnb_8bit", "max_steps": 1}
+    with pytest.raises(OptionError, match="do not work here"):
+        train(Pool.read(tiny_file), tmp_path / "out", tiny_model, train=given)
+
+
+@pytest.mark.parametrize("several", ["0", "two", -1, 1.5])
+def test_how_many_processes_is_a_whole_number(several) -> None:
+    with pytest.raises(OptionError, match=f"processes={several}: give a whole number"):
+        Recipe({"processes": several}).check()

@@ -25,11 +25,15 @@ EPOCHS = 3  # as DiverseEvol (arXiv 2311.08182)
 WARM_UP = 0.03  # of the steps
 _YES = ("yes", "true", "t", "y", "1")
 PACK = 1024  # tokens; TRL's own length
+PROCESSES = "processes"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to tune: options of TRL's SFTConfig and, for LoRA, of its ModelConfig, as given."""
+    """How to tune: options of TRL's SFTConfig and, for LoRA, of its ModelConfig, as given.
+
+    One is ours: `processes`, that share the rows, each with a device of its own.
+    """
 
     given: Mapping[str, Any] = field(default_factory=dict)
 
@@ -70,6 +74,14 @@ class Recipe:
     def lora(self) -> bool:
         """Whether an adapter is tuned and the model itself left as it is."""
         return str(self.given.get("use_peft")).lower() in _YES
+
+    @property
+    def processes(self) -> int:
+        """How many train together."""
+        given = self.given.get(PROCESSES, 1)
+        if str(given).isdigit() and int(given) > 0:
+            return int(given)
+        raise OptionError(f"--train {PROCESSES}={given}: give a whole number of at least 1")
 
     def epochs(self) -> float:
         """How often each row is trained on, unless `max_steps` says otherwise."""
@@ -141,7 +153,9 @@ class Recipe:
 
     def _read(self) -> Options:
         needs_trl()
-        return read(self.given, self.lora)
+        _ = self.processes
+        theirs = {name: value for name, value in self.given.items() if name != PROCESSES}
+        return read(theirs, self.lora)
 
 
 def needs_trl() -> None:

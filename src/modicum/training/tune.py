@@ -30,6 +30,7 @@ from modicum.models import Model, first_line, quiet
 from modicum.progress import progress
 from modicum.render import Rendered
 from modicum.runs import check_files, hashes, read_object, write_json
+from modicum.training.apart import tune_apart
 from modicum.training.options import PACK, WARM_UP, Recipe, needs_trl
 from modicum.training.record import history, resolved
 from modicum.training.rows import check_arrived, dataset, packed
@@ -90,6 +91,10 @@ def tune(
     if not finished:
         needs_trl()
         recipe.check(int(rendered.lengths_N.max(initial=0)))  # before the folder is claimed
+    if not finished and recipe.processes > 1 and not launched():
+        with ledger.time(None):
+            tune_apart(rendered, model, folder, recipe, seed=seed, what=what)
+    elif not finished:
         processes = Processes()
         if processes.first:  # one for all: another could read what is only half written
             _claim(folder, mine)
@@ -232,7 +237,7 @@ def made_from(rendered: Rendered, model: Model, recipe: Recipe, seed: int) -> st
     made = hashlib.blake2b(digest_size=16)
     for array in (rendered.ids, rendered.kinds, rendered.starts):
         made.update(np.ascontiguousarray(array).tobytes())
-    processes = os.environ.get("WORLD_SIZE", "1")
+    processes = os.environ.get("WORLD_SIZE", str(recipe.processes))
     about = [model.fingerprint, str(model.dtype), recipe.to_json(), seed, processes]
     made.update(json.dumps(about, sort_keys=True, default=str).encode())
     return made.hexdigest()
