@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modicum.selection import kmeans
+from modicum.selection import kmeans, over
 from modicum.selection import lloyd as module
 from modicum.selection.clusters import LEARNED_ROWS
 from modicum.selection.lloyd import lloyd, shared
@@ -46,7 +46,7 @@ def test_clusters_are_the_same_however_many_work(
     monkeypatch.setattr(module, "_MOST", 100)
     found = []
     for workers in (1, 3):
-        monkeypatch.setattr(module, "threads", lambda workers=workers: workers)
+        monkeypatch.setattr(over, "threads", lambda workers=workers: workers)
         found.append(lloyd(heaps, heaps[:8]))
     assert np.array_equal(found[0][0], found[1][0]) and np.array_equal(found[0][1], found[1][1])
 

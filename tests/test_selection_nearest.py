@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,8 +78,8 @@ from modicum.selection.nearest import _best
 rng = np.random.default_rng(0)
 points = rng.normal(size=(2500, 8))
 target = np.floor(rng.normal(size=(3, 8)) * 2**20) / 2**20 * 2**26
-whole = _best(points, target, np.ones(2500, bool), 2500, 2500)
-parts = _best(points, target, np.ones(2500, bool), 2500, {block})
+whole = _best(points, np.ones(2500, bool), target, 2500, 2500)
+parts = _best(points, np.ones(2500, bool), target, 2500, {block})
 print(np.array_equal(whole, parts), (parts >= 0).all())
 """
     off = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"}
@@ -89,3 +91,34 @@ print(np.array_equal(whole, parts), (parts >= 0).all())
         check=True,
     )
     assert made.stdout.split() == ["True", "True"]
+
+
+class InParts:
+    """Others that hold the parts, each under a number."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, np.ndarray] = {}
+        self.calls = 0
+
+    def kept(self, blocks: Iterable[np.ndarray]) -> list[str]:
+        self.blocks |= {f"part {n}": block for n, block in enumerate(blocks)}
+        return list(self.blocks)
+
+    def mapped(self, function: Callable[..., Any], *items: Iterable[Any]) -> Iterator[Any]:
+        for held, *rest in zip(*items, strict=True):
+            self.calls += 1
+            yield function(self.blocks[held], *rest)
+
+
+def test_rows_in_parts_with_others_are_picked_as_if_they_were_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nearest, "_PART", 90)
+    drawn = np.random.default_rng(3)
+    vectors_ND = drawn.integers(-3, 4, size=(400, 5)).astype("f4")  # many ties
+    vectors_ND[[7, 200]] = np.nan
+    target_MD = drawn.normal(size=(6, 5)).astype("f4")
+    others = InParts()
+    steps = list(near_target(vectors_ND, target_MD, over=others))
+    assert len(steps) == 398 and len(others.blocks) == 5 and others.calls >= 5
+    assert steps == list(near_target(vectors_ND, target_MD))

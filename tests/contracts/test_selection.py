@@ -48,6 +48,7 @@ NOT_SELECTORS = {
         "insinfo",
         "lloyd",
         "memory",
+        "over",
         "quotas",
         "rows",
     ),

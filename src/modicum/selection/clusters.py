@@ -12,6 +12,7 @@ from modicum.selection.budget import Step
 from modicum.selection.lloyd import lloyd
 from modicum.selection.lloyd import needs as passes_need
 from modicum.selection.memory import spare
+from modicum.selection.over import Over
 from modicum.selection.rows import (
     Array,
     BoolArray,
@@ -47,14 +48,21 @@ class Near(NamedTuple):
     votes_C: IntArray
 
 
-def kmeans(vectors_ND: Array, clusters: int, seed: int, *, memory: int | None = None) -> Clusters:
+def kmeans(
+    vectors_ND: Array,
+    clusters: int,
+    seed: int,
+    *,
+    memory: int | None = None,
+    over: Over | None = None,
+) -> Clusters:
     """k-means with k-means++ starts; same seed, same clusters; no cluster is empty.
 
     Fewer distinct rows than `clusters` make one cluster each, and `note` says so. On unit
     vectors it agrees with clustering by cosine. scikit-learn does it; of more than `LEARNED_ROWS`
     rows (or 20 a cluster) it clusters as many, drawn by the seed, and passes over all rows follow,
-    see `lloyd`. Beside the vectors it takes what `needs` says, and is refused if that is more than
-    `memory` bytes.
+    see `lloyd`, by threads of this process or `over` others. Beside the vectors it takes what
+    `needs` says, and is refused if that is more than `memory` bytes.
     """
     vectors_ND = as_vectors(vectors_ND, "vectors_ND")
     if clusters < 1:
@@ -75,7 +83,7 @@ def kmeans(vectors_ND: Array, clusters: int, seed: int, *, memory: int | None = 
     if all_fitted:
         labels_N[rows_M] = fitted_M
     else:
-        labels_N[:], centers_CD = lloyd(vectors_ND, centers_CD)
+        labels_N[:], centers_CD = lloyd(vectors_ND, centers_CD, over)
     used = np.unique(labels_N[finite_N])
     labels_N[finite_N] = np.searchsorted(used, labels_N[finite_N])
     return Clusters(labels_N, centers_CD[used], note)

@@ -6,15 +6,15 @@ sums do not depend on who computes them, so the clusters do not either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from modicum.selection.distances import blas_alone, threads
+from modicum.selection.distances import threads
+from modicum.selection.over import Over, Threads
 from modicum.selection.rows import FloatArray, IntArray
 
 PASSES = 20
@@ -31,18 +31,20 @@ class Share(NamedTuple):
 
 
 def lloyd(
-    vectors_ND: FloatArray, centers_CD: FloatArray
+    vectors_ND: FloatArray, centers_CD: FloatArray, over: Over | None = None
 ) -> tuple[npt.NDArray[np.int32], FloatArray]:
     """Labels and centres after passes from these centres, until few rows change their cluster.
 
     Each row goes to the nearest centre, the lower of equals; a centre without rows stays.
     """
+    over = Threads() if over is None else over
     labels_N = np.full(len(vectors_ND), -1, dtype=np.int32)
-    blocks = list(_blocks(len(vectors_ND), *centers_CD.shape))
+    places = list(_places(len(vectors_ND), *centers_CD.shape))
+    blocks = over.kept(vectors_ND[rows] for rows in places)
     for _ in range(PASSES):
         sums_CD, rows_C = np.zeros(centers_CD.shape), np.zeros(len(centers_CD), dtype=np.int64)
-        moved, share = 0, partial(_share, vectors_ND, centers_CD)
-        for rows, found in zip(blocks, _side_by_side(share, blocks), strict=True):
+        moved, share = 0, partial(shared, centers_CD=centers_CD)
+        for rows, found in zip(places, over.mapped(share, blocks), strict=True):
             moved += int(np.count_nonzero(labels_N[rows] != found.labels_B))
             labels_N[rows] = found.labels_B
             sums_CD += found.sums_CD
@@ -52,10 +54,6 @@ def lloyd(
         if moved < _MOVED * rows_C.sum():
             break
     return labels_N, centers_CD
-
-
-def _share(vectors_ND: FloatArray, centers_CD: FloatArray, rows: slice) -> Share:
-    return shared(vectors_ND[rows], centers_CD)
 
 
 def shared(vectors_BD: FloatArray, centers_CD: FloatArray) -> Share:
@@ -86,14 +84,6 @@ def _rows(rows: int, width: int, clusters: int) -> int:
     return min(max(1, rows), max(_LEAST, min(_MOST, _NUMBERS // max(1, width, clusters))))
 
 
-def _blocks(rows: int, clusters: int, width: int) -> Iterator[slice]:
+def _places(rows: int, clusters: int, width: int) -> Iterator[slice]:
     size = _rows(rows, width, clusters)
     return (slice(start, start + size) for start in range(0, rows, size))
-
-
-def _side_by_side(share: Callable[[slice], Share], blocks: list[slice]) -> Iterator[Share]:
-    """Each block in one thread, some blocks at once, results in order."""
-    at_once = threads()
-    with blas_alone(), ThreadPoolExecutor(at_once) as pool:
-        for begin in range(0, len(blocks), at_once):  # no more results wait than that
-            yield from pool.map(share, blocks[begin : begin + at_once])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from modicum.errors import InputError
 from modicum.selection.budget import Step
 from modicum.selection.memory import spare
+from modicum.selection.over import Over
 from modicum.selection.rows import (
     LATTICE,
     Array,
@@ -27,25 +29,32 @@ _LISTED = 1 << 18  # keys in all lists together
 _BLOCK = 1 << 19  # similarities held at once
 _ROWS = 2048  # rows of a block at most
 _SMALLEST = 16  # rows of a list and of a block, where memory is short
+_PART = 1 << 16  # rows that one of several looks through
 _STEPS = 1 << 29  # similarities are told apart to one part in this many
 
 
 def near_target(
-    vectors_ND: Array, target_MD: Array, *, memory: int | None = None
+    vectors_ND: Array,
+    target_MD: Array,
+    *,
+    memory: int | None = None,
+    over: Over | None = None,
 ) -> Iterator[Step]:
     """Target rows take turns, each taking the unused row most similar to it by cosine.
 
     The round-robin of RDS+ (arXiv 2503.01807). The gain is the similarity, to about 1e-8; a zero
     vector's is 0. Similarities are computed block by block: beside the vectors, memory holds a
     list of the best rows for each target row, made anew from the unused rows when one runs dry.
-    It takes what `needs` says, at most `memory` bytes.
+    It takes what `needs` says, at most `memory` bytes. Those `over` whom it is spread list the best
+    rows of a part each.
     """
     vectors_ND = as_vectors(vectors_ND, "vectors_ND")
     target_MD = as_wide_as(vectors_ND, target_MD, "target_MD")
     if not len(target_MD):
         raise InputError("the target has no rows; rows cannot be near to nothing")
     sizes = _sizes(len(vectors_ND), vectors_ND.shape[1], len(target_MD), memory)
-    return _in_turn(vectors_ND, lattice_rows(target_MD), finite_rows(vectors_ND), sizes)
+    parts = _Parts.of(vectors_ND, over)
+    return _in_turn(parts, lattice_rows(target_MD), finite_rows(vectors_ND), sizes)
 
 
 def needs(rows: int, width: int, *, targets: int, memory: int | None = None) -> int:
@@ -78,8 +87,36 @@ def _working(targets: int, width: int, listed: int, block: int) -> int:
     return 24 * width * block + targets * (72 * block + 24 * (2 * listed + block))
 
 
+class _Parts(NamedTuple):
+    """Where the rows are: all here, or in parts with others."""
+
+    starts: list[int]
+    held: list[Any]
+    mapped: Callable[..., Iterable[Any]]
+
+    @staticmethod
+    def of(vectors_ND: FloatArray, over: Over | None) -> _Parts:
+        if over is None:
+            return _Parts([0], [vectors_ND], map)
+        starts = list(range(0, len(vectors_ND), _PART))
+        held = over.kept(vectors_ND[start : start + _PART] for start in starts)
+        return _Parts(starts, held, over.mapped)
+
+    def best(self, target_MD: FloatArray, unused_N: BoolArray, length: int, block: int) -> IntArray:
+        """For each target row the keys of its most similar unused rows, best first."""
+        find = partial(_best, target_MD=target_MD, length=length, block=block)
+        unused = np.split(unused_N, self.starts[1:])
+        found = zip(self.starts, self.mapped(find, self.held, unused), strict=True)
+        keys: list[IntArray] = [keys_ML - start for start, keys_ML in found]  # see `_keys`
+        if len(keys) == 1:
+            return keys[0]
+        joined = np.concatenate(keys, axis=1)
+        joined.sort(axis=1)
+        return np.flip(joined[:, -length:], axis=1).copy()
+
+
 def _in_turn(
-    vectors_ND: FloatArray, target_MD: FloatArray, unused_N: BoolArray, sizes: _Sizes
+    parts: _Parts, target_MD: FloatArray, unused_N: BoolArray, sizes: _Sizes
 ) -> Iterator[Step]:
     length, keys_ML = min(_SHORTEST, sizes.listed), np.empty((0, 0), dtype=np.int64)
     place_M: list[int] = []
@@ -88,7 +125,7 @@ def _in_turn(
         if not turn or not _moved(place_M, keys_ML, m, unused_N):
             length = min(2 * length, sizes.listed) if turn else length
             del keys_ML  # before the next are made
-            keys_ML = _best(vectors_ND, target_MD, unused_N, length, sizes.block)
+            keys_ML = parts.best(target_MD, unused_N, length, sizes.block)
             place_M = [0] * len(target_MD)
         key = int(keys_ML[m, place_M[m]])
         pick, similarity = _row(key), (key >> 32) / _STEPS - 1
@@ -106,7 +143,7 @@ def _moved(place_M: list[int], keys_ML: IntArray, m: int, unused_N: BoolArray) -
 
 
 def _best(
-    vectors_ND: FloatArray, target_MD: FloatArray, unused_N: BoolArray, length: int, block: int
+    vectors_ND: FloatArray, unused_N: BoolArray, target_MD: FloatArray, length: int, block: int
 ) -> IntArray:
     """For each target row the keys of its most similar unused rows, best first: (M, length)."""
     rows, targets = np.flatnonzero(unused_N), len(target_MD)
