@@ -16,8 +16,8 @@ HEAVY = ("numpy", "pyarrow", "torch", "transformers", "sklearn", "datasets")
 ABOVE = """
 errors durable visible free devices progress ledger cache spool held pool runs readers chat overlap
 check render models batches head forward compiled store measure meter geometry views scores
-selection training evaluation context plan methods tags replay parts lineup usable estimate cost
-candidates question report output tuning choose scoring mixed mixing stream evidence comparing
+selection scale training evaluation context plan methods tags replay parts lineup usable estimate
+cost candidates question report output tuning choose scoring mixed mixing stream evidence comparing
 fewest catalogue snippets export explain damage doctor jobs show show_tasks show_evidence
 show_selection show_doctor
 """

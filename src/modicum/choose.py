@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from modicum.parts import describe
 from modicum.pool import Pool
 from modicum.question import Question, ask
 from modicum.runs import whole_object, write_json
+from modicum.scale import Engine, engine_of
 from modicum.selection.budget import Budget, Step, spend
 from modicum.store import Store
 from modicum.training.options import Recipe
@@ -83,6 +85,8 @@ def select(
     train: Mapping[str, Any] | Recipe | str | Path | None = None,
     work: str | Path | None = None,
     memory: str | int | None = None,
+    engine: str | Engine = "local",
+    ray_address: str | None = None,
     **options: Any,
 ) -> Selection:
     """Pick rows of a pool by a method, within a budget.
@@ -98,9 +102,18 @@ def select(
     rounds lie in the folder `work`, where the same call, killed, goes on; without it they lie in
     the cache folder until the call is done, and a second process that makes the same call
     meanwhile is refused with a RunError.
+
+    `engine` says who measures: this process, or with `ray` the workers of the cluster at
+    `ray_address` (by default the environment's `RAY_ADDRESS`, else a Ray started here).
     """
+    runner = engine_of(engine, ray_address)
     meter = meter_of(
-        model, too_long=too_long, max_tokens=max_tokens, precision=precision, store=store
+        model,
+        too_long=too_long,
+        max_tokens=max_tokens,
+        precision=precision,
+        store=store,
+        engine=runner,
     )
     asked = ask(
         pool,
@@ -116,6 +129,11 @@ def select(
         memory=memory,
         **options,
     )
+    with closing(runner):
+        return _answered(asked, work)
+
+
+def _answered(asked: Question, work: str | Path | None) -> Selection:
     if work is not None:
         return answer(asked, Path(work))
     if asked.trains:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from modicum.overlap import Overlap, asked, decontaminate
 from modicum.parts import build, find
 from modicum.pool import Example, Pool
 from modicum.question import identity, rests_on
+from modicum.scale import Engine, engine_of
 from modicum.selection.budget import Budget
 from modicum.selection.memory import parse
 from modicum.training import Recipe
@@ -146,15 +148,17 @@ def compare(
     train: Mapping[str, Any] | Recipe | str | Path | None = None,
     max_tokens: int | None = None,
     precision: Precision = "auto",
+    engine: str | Engine = "local",
+    ray_address: str | None = None,
     **rules: Any,
 ) -> Compared:
     """Tune a model on what each method picks, and say which difference is more than chance.
 
     Beside the methods there are always `random`, drawn anew under every seed, `longest`, and with
     `full` the whole pool. `evaluation` rows are learned from by none. `rules` are the fields of
-    `Rules`: measures, match, judge, … What the pool shares with held-out rows is a warning before
-    anything is trained. What is finished lies in `folder`, where the same call,
-    killed, goes on; its `record` is what `compare.json` holds.
+    `Rules`: measures, match, judge, …; `engine` is as for `select`. What the pool shares with
+    held-out rows is a warning before anything is trained. What is finished lies in `folder`, where
+    the same call, killed, goes on; its `record` is what `compare.json` holds.
     """
     named = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if unknown := set(rules) - {each.name for each in fields(Rules)}:
@@ -164,8 +168,14 @@ def compare(
         rules["measures"] = [word.strip() for word in rules["measures"].split(",")]
     given = Rules(seeds=named, train=Recipe.of(train), **rules)
     given = given if full else replace(given, full_seeds=[])
+    runner = engine_of(engine, ray_address)
     meter = meter_of(
-        model, too_long=given.too_long, max_tokens=max_tokens, precision=precision, store=None
+        model,
+        too_long=given.too_long,
+        max_tokens=max_tokens,
+        precision=precision,
+        store=None,
+        engine=runner,
     )
     prepared = prepare(
         pool,
@@ -179,7 +189,8 @@ def compare(
     )
     for note in prepared.notes:
         warnings.warn(note, stacklevel=2)
-    return prepared.run()
+    with closing(runner):
+        return prepared.run()
 
 
 def _lined_up(

@@ -23,6 +23,9 @@ class Ledger:
     trained_rows: int = 0  # once an epoch
     trainings: int = 0  # finished tunings
     compiled_tokens: int = 0  # of the forward tokens, those through compiled layers
+    ray_tokens: int = 0  # of the forward tokens, those through workers of Ray
+    ray_workers: int = 0  # that measured, anew for every measurement
+    ray_workers_lost: int = 0
     forward_passes: int = 0  # rows, and answers alone, sent through a model; not batches
     encoder_rows: int = 0
     encoder_rows_cut: int = 0  # longer than the encoder reads

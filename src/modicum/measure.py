@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -94,13 +94,15 @@ def measure(
     store: Store,
     ledger: Ledger,
     batch_tokens: int = BATCH_TOKENS,
+    engine: Engine | None = None,
 ) -> dict[Want, np.ndarray]:
     """Each wanted measurement of each row: (N, D) for hidden states, else (N,), float32.
 
-    Rows of length 0 are NaN, as are rows that have no token to measure over.
+    Rows of length 0 are NaN, as are rows that have no token to measure over. By this process,
+    or by an engine.
     """
     made_by = f"{model.fingerprint}-{str(model.dtype).removeprefix('torch.')}-v{VERSION}"
-    run = _Run(model, ledger, batch_tokens)
+    run = Run(model, ledger, batch_tokens, engine or Local())
     blocks = {want: store.block(made_by, want.name) for want in wants if want != _ALONE}
     values = _measured(rendered, blocks, run) if blocks else {}
     if _ALONE in wants:
@@ -121,13 +123,67 @@ def row_keys(rendered: Rendered) -> list[bytes]:
     return keys
 
 
+class Passed(NamedTuple):
+    """What came of a batch that was sent forward."""
+
+    batch: int  # which one of the work's
+    values: dict[Want, np.ndarray]
+    tokens: int  # real ones
+    padding: int
+    compiled: int  # of the tokens, those through compiled layers
+
+
+class Work(NamedTuple):
+    """Batches to send forward, and what is wanted of their rows."""
+
+    rendered: Rendered
+    batches: list[np.ndarray]  # rows of each that are not in the store; none is empty
+    wants: list[Want]
+    together: int  # tokens of batches of several rows, with those that are in the store
+
+
+class Engine(Protocol):
+    """Who carries work out: this process, or those of a cluster (`modicum.scale`)."""
+
+    def passes(self, work: Work, run: Run) -> Iterator[Passed]:
+        """Every batch sent forward, in any order; ready to begin when this returns."""
+        ...
+
+    def mapped(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+        """As the builtin `map`, in the items' order."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was started; what is asked after that starts it again."""
+        ...
+
+
+class Local:
+    """Everything in this process, one thing after the other."""
+
+    def passes(self, work: Work, run: Run) -> Iterator[Passed]:
+        network = run.network
+        body = run.body(work.together, layers_of(work.wants))
+        return (
+            send(network, body, work.rendered, rows_B, work.wants, number)
+            for number, rows_B in enumerate(work.batches)
+        )
+
+    def mapped(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+        return map(function, items)
+
+    def close(self) -> None:
+        pass
+
+
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """What one call measures with: the weights are read once, and only if some row needs them."""
 
     model: Model
     ledger: Ledger
     batch_tokens: int
+    engine: Engine = field(default_factory=Local)
 
     @cached_property
     def network(self) -> PreTrainedModel:
@@ -153,7 +209,7 @@ class _Run:
         return body
 
 
-def _measured(rendered: Rendered, blocks: dict[Want, Block], run: _Run) -> dict[Want, np.ndarray]:
+def _measured(rendered: Rendered, blocks: dict[Want, Block], run: Run) -> dict[Want, np.ndarray]:
     """Values of every row; those that some block lacks are measured first."""
     keys = row_keys(rendered)
     rows_M = _first_of_each(keys, rendered.lengths_N)
@@ -179,34 +235,48 @@ def _fill(
     rows_M: np.ndarray,
     missing_M: np.ndarray,
     blocks: dict[Want, Block],
-    run: _Run,
+    run: Run,
 ) -> None:
-    """Measure the missing rows, one batch after the other."""
-    network, ledger = run.network, run.ledger
+    """Measure the missing rows in the batches of all rows."""
+    ledger = run.ledger
     lengths_M = rendered.lengths_N[rows_M]
-    batches = plan_batches(lengths_M, run.batch_tokens)
-    together = sum(int(lengths_M[batch_B].sum()) for batch_B in batches if len(batch_B) > 1)
-    body = run.body(together, _layers(blocks))
+    planned = plan_batches(lengths_M, run.batch_tokens)
+    together = sum(int(lengths_M[batch_B].sum()) for batch_B in planned if len(batch_B) > 1)
+    batches = [rows_M[batch_B[missing_M[batch_B]]] for batch_B in planned]
+    work = Work(rendered, [rows_B for rows_B in batches if len(rows_B)], list(blocks), together)
+    sent = run.engine.passes(work, run)
     pending: list[tuple[list[bytes], dict[Want, np.ndarray]]] = []
     flushed = time.monotonic()
     what = "answers alone" if _ALONE in blocks else "rows"
     with ledger.time("measure"), progress(f"measuring {what}", int(missing_M.sum())) as advance:
-        for batch_B in batches:
-            rows_B = rows_M[batch_B[missing_M[batch_B]]]
-            if not len(rows_B):
-                continue
-            batch = Batch.of(rendered, rows_B)
-            through = None if len(rows_B) == 1 else body  # of another shape: compiled anew
-            pending.append(([keys[i] for i in rows_B], _forward(network, through, batch, blocks)))
+        for passed in sent:
+            rows_B = work.batches[passed.batch]
+            pending.append(([keys[i] for i in rows_B], passed.values))
             ledger.forward_passes += len(rows_B)
-            ledger.forward_tokens += batch.tokens
-            ledger.padding_tokens += batch.padding
-            ledger.compiled_tokens += 0 if through is None else batch.tokens
+            ledger.forward_tokens += passed.tokens
+            ledger.padding_tokens += passed.padding
+            ledger.compiled_tokens += passed.compiled
             advance(len(rows_B))
             if time.monotonic() - flushed > FLUSH_SECONDS:
                 _flush(blocks, pending)
                 flushed = time.monotonic()
         _flush(blocks, pending)
+
+
+def send(
+    network: PreTrainedModel,
+    body: Module | None,
+    rendered: Rendered,
+    rows_B: np.ndarray,
+    wants: Iterable[Want],
+    number: int,
+) -> Passed:
+    """These rows through the model, as one batch; `body` stands for its layers."""
+    batch = Batch.of(rendered, rows_B)
+    through = None if len(rows_B) == 1 else body  # of another shape: compiled anew
+    values = _forward(network, through, batch, wants)
+    compiled_tokens = 0 if through is None else batch.tokens
+    return Passed(number, values, batch.tokens, batch.padding, compiled_tokens)
 
 
 def _weighted_mean(
@@ -238,7 +308,7 @@ def _forward(
             states.append(want)
         else:
             kinds[want] = "loss" if isinstance(want, Loss) else want.kind
-    hidden = forward_hidden(network, batch, _layers(states), body)
+    hidden = forward_hidden(network, batch, layers_of(states), body)
     result: dict[Want, np.ndarray] = {
         want: batch.pool(hidden[want.layer], want.pooling, want.over) for want in states
     }
@@ -248,7 +318,7 @@ def _forward(
     return result
 
 
-def _layers(wants: Iterable[Want]) -> list[int]:
+def layers_of(wants: Iterable[Want]) -> list[int]:
     """The layers whose states are needed; the head reads the last."""
     return sorted({want.layer for want in wants if isinstance(want, HiddenState)} | {-1})
 

@@ -19,7 +19,7 @@ from modicum.render import Rendered, render
 from modicum.store import Store
 
 if TYPE_CHECKING:
-    from modicum.measure import Want
+    from modicum.measure import Engine, Want
     from modicum.models import Model
 
 _SHOWN_AFTER = 1000  # rendered rows
@@ -37,6 +37,7 @@ class Meter:
     limit: int | None = None  # the longest row in tokens; the model's window if None
     truncate: bool = False  # cut the user's words of rows that are longer
     batch_tokens: int | None = None
+    engine: Engine | None = None  # who carries it out; None: this process
     _rendered: dict[str, Rendered] = field(default_factory=dict, repr=False)
     _measured: dict[tuple[str, Want], np.ndarray] = field(default_factory=dict, repr=False)
     _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
@@ -83,6 +84,7 @@ class Meter:
             self.store,
             self.ledger,
             self.batch_tokens or BATCH_TOKENS,
+            self.engine,
         )
         self._measured |= {(pool.fingerprint, want): array for want, array in values.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from modicum.models import Model, Precision
 from modicum.parts import build, find, members
 from modicum.plan import wants_of
 from modicum.pool import Pool
+from modicum.scale import Engine, engine_of
 from modicum.store import Store
 from modicum.usable import TooLong, meter_of, spread, unscored, unusable
 
@@ -41,17 +43,29 @@ def score(
     max_tokens: int | None = None,
     precision: Precision = "auto",
     store: Store | None = None,
+    engine: str | Engine = "local",
+    ray_address: str | None = None,
 ) -> Scored:
-    """Measure the named scores; those that need the same forward pass share it."""
+    """Measure the named scores; those that need the same forward pass share it.
+
+    In this process, or with the engine `ray` by the workers of the cluster at `ray_address`.
+    """
     parts = scorers([scores] if isinstance(scores, str) else scores)
+    runner = engine_of(engine, ray_address)
     meter = meter_of(
-        model, too_long=too_long, max_tokens=max_tokens, precision=precision, store=store
+        model,
+        too_long=too_long,
+        max_tokens=max_tokens,
+        precision=precision,
+        store=store,
+        engine=runner,
     )
     left_out = unusable(pool, meter, too_long)
     rows_M = np.setdiff1d(np.arange(len(pool)), list(left_out))
     measured = meter.narrow(pool, rows_M)
-    meter.prepare(measured, wants_of(parts))
-    values = {part.name: spread(part(measured, meter), rows_M, len(pool)) for part in parts}
+    with closing(runner):
+        meter.prepare(measured, wants_of(parts))
+        values = {part.name: spread(part(measured, meter), rows_M, len(pool)) for part in parts}
     for name, values_N in values.items():
         left_out |= unscored(name, values_N[rows_M], rows_M)
     return Scored(pool, values, left_out, meter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from modicum.meter import Meter
 from modicum.models import Model, Precision, find_model
 from modicum.pool import Pool
 from modicum.store import Store
+
+if TYPE_CHECKING:
+    from modicum.measure import Engine
 
 TooLong = Literal["drop", "truncate-prompt", "error"]
 LARGEST_SEED = 2**32 - 1  # the largest that every library used here takes
@@ -32,11 +35,14 @@ def meter_of(
     max_tokens: int | None,
     precision: Precision,
     store: Store | None,
+    engine: Engine | None = None,
 ) -> Meter:
     """A meter of this model that treats long rows as asked."""
     found = model if isinstance(model, Model) else find_model(model, precision=precision)
     truncate = too_long == "truncate-prompt"
-    return Meter(found, store or Store.default(), limit=max_tokens, truncate=truncate)
+    return Meter(
+        found, store or Store.default(), limit=max_tokens, truncate=truncate, engine=engine
+    )
 
 
 def unusable(pool: Pool, meter: Meter, too_long: TooLong) -> dict[int, str]:

@@ -10,6 +10,7 @@ import typer
 from modicum.cli.options import (
     TOO_LONG,
     DryRun,
+    EngineName,
     EvalFields,
     Fields,
     Format,
@@ -21,6 +22,7 @@ from modicum.cli.options import (
     Out,
     Paths,
     Precision,
+    RayAddress,
     Seed,
     Seeds,
     Settings,
@@ -29,6 +31,7 @@ from modicum.cli.options import (
     TooLong,
     Train,
     Trust,
+    engine_of,
     held_out_of,
     memory_of,
     model_of,
@@ -100,6 +103,8 @@ def compare_command(
     out: Out = None,
     dry_run: DryRun = False,
     memory: Memory = None,
+    engine: EngineName = "local",
+    ray_address: RayAddress = None,
     too_long: TooLong = "drop",
     max_tokens: MaxTokens = None,
     precision: Precision = "auto",
@@ -135,7 +140,8 @@ def compare_command(
     wanted = Wanted(method, _words(budget), held_out, target or [], given, rules, max_tokens)
     reading = reading_of(pool, format, fields, skip_bad)
     found = model_of(model, precision, trust_remote_code)
-    done = run_compare(reading, out, wanted, found, say, dry_run)
+    runner = engine_of(engine, ray_address)
+    done = run_compare(reading, out, wanted, found, say, dry_run, runner)
     if isinstance(done, dict) or not as_json:
         show_done(done, as_json, compared)
     else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from modicum.jobs.folders import Done
     from modicum.jobs.reading import Reading
     from modicum.models import Model
+    from modicum.scale import Engine
     from modicum.tags import Tagger
 
 TOO_LONG = ("drop", "truncate-prompt", "error")
@@ -101,6 +102,13 @@ Memory = Annotated[
         show_default=False,
     ),
 ]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="Who measures: local, or ray (workers of a cluster).")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray-address", help="A running cluster; else RAY_ADDRESS, or a Ray of its own."),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what it would take, by a short calibration, and stop."),
@@ -157,6 +165,12 @@ def memory_of(given: str | None) -> int | None:
     from modicum.selection.memory import parse
 
     return None if given is None else parse(given)
+
+
+def engine_of(name: str, ray_address: str | None) -> Engine:
+    from modicum import scale
+
+    return scale.engine_of(one_of("--engine", name, ("local", "ray")), ray_address)
 
 
 def say(note: str) -> None:

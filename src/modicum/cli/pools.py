@@ -10,6 +10,7 @@ import typer
 from modicum.cli.options import (
     TOO_LONG,
     DryRun,
+    EngineName,
     EvalFields,
     Fields,
     Format,
@@ -20,6 +21,7 @@ from modicum.cli.options import (
     Out,
     Paths,
     Precision,
+    RayAddress,
     Seed,
     Settings,
     SkipBad,
@@ -27,6 +29,7 @@ from modicum.cli.options import (
     TooLong,
     Train,
     Trust,
+    engine_of,
     held_out_of,
     memory_of,
     model_of,
@@ -93,6 +96,8 @@ def select_command(
     out: Out = None,
     dry_run: DryRun = False,
     memory: Memory = None,
+    engine: EngineName = "local",
+    ray_address: RayAddress = None,
     export: Export = None,
     too_long: TooLong = "drop",
     max_tokens: MaxTokens = None,
@@ -129,6 +134,7 @@ def select_command(
         too_long=one_of("--too-long", too_long, TOO_LONG),
         max_tokens=max_tokens,
         memory=memory_of(memory),
+        engine=engine_of(engine, ray_address),
         say=say,
         dry=dry_run,
     )
@@ -147,6 +153,8 @@ def score_command(
     scores: Scores,
     model: ModelName = None,
     out: Out = None,
+    engine: EngineName = "local",
+    ray_address: RayAddress = None,
     too_long: TooLong = "drop",
     max_tokens: MaxTokens = None,
     precision: Precision = "auto",
@@ -167,6 +175,7 @@ def score_command(
         model=model_of(model, precision, trust_remote_code),
         too_long=one_of("--too-long", too_long, TOO_LONG),
         max_tokens=max_tokens,
+        engine=engine_of(engine, ray_address),
     )
     print_json(done.to_json()) if as_json else show.scores(done)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from modicum.runs import (
     write_manifest,
     write_rejected,
 )
+from modicum.scale import Engine, engine_of
 from modicum.selection.budget import Budget
 from modicum.training.record import PACKAGES
 from modicum.usable import kinds, meter_of
@@ -55,6 +57,7 @@ def run_compare(
     model: Model,
     say: Callable[[str], None],
     dry: bool = False,
+    engine: str | Engine = "local",
 ) -> Done | dict[str, Any]:
     """`modicum compare`; with `dry` only the plan of it, and nothing is written.
 
@@ -72,12 +75,14 @@ def run_compare(
         "rests_on": {label: rests_on(part, model) for label, part in methods.items()},
         **shared(reading, pool, model, rules.too_long, max_tokens),
     }
+    runner = engine_of(engine)
     meter = meter_of(
         model,
         too_long=rules.too_long,
         max_tokens=max_tokens,
         precision=model.precision,
         store=None,
+        engine=runner,
     )
 
     def prepared(folder: Path) -> Comparison:
@@ -98,7 +103,8 @@ def run_compare(
 
         asked = prepared(Path())
         return plan(foretold(asked.contest, asked.methods, rules.seeds, rules.whole), pool)
-    return once(out, command, f"{stem(pool)}-compare-{'-'.join(wanted.budgets)}", work)
+    with closing(runner):
+        return once(out, command, f"{stem(pool)}-compare-{'-'.join(wanted.budgets)}", work)
 
 
 def measures_of(words: Sequence[str]) -> tuple[list[str], list[str]]:

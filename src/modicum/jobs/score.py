@@ -10,6 +10,7 @@ from modicum.jobs.reading import Reading
 
 if TYPE_CHECKING:
     from modicum.models import Model
+    from modicum.scale import Engine
 
 
 def run_score(
@@ -20,6 +21,7 @@ def run_score(
     model: Model,
     too_long: Any,
     max_tokens: int | None,
+    engine: str | Engine = "local",
 ) -> Done:
     """`modicum score`."""
     from modicum.output import write_scores
@@ -34,7 +36,8 @@ def run_score(
     }
 
     def work(folder: Path) -> None:
-        scored = score(pool, scores, model, too_long=too_long, max_tokens=max_tokens)
+        limits: dict[str, Any] = {"too_long": too_long, "max_tokens": max_tokens}
+        scored = score(pool, scores, model, **limits, engine=engine)
         write_scores(scored, folder, command)
 
     return once(out, command, f"{stem(pool)}-scores", work)

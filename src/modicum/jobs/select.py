@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from modicum.models import Model
     from modicum.pool import Pool
     from modicum.question import Question
+    from modicum.scale import Engine
     from modicum.training.options import Recipe
 
 
@@ -104,6 +106,7 @@ def run_select(
     max_tokens: int | None,
     memory: int | None = None,
     auto: Auto | None = None,
+    engine: str | Engine = "local",
     say: Callable[[str], None],
     dry: bool = False,
 ) -> Done | dict[str, Any]:
@@ -115,6 +118,7 @@ def run_select(
     from modicum.output import write_selection
     from modicum.parts import build, find
     from modicum.question import ask
+    from modicum.scale import engine_of
     from modicum.usable import meter_of
 
     # Before the pool is read: a slip in the command should not cost the reading of millions.
@@ -135,7 +139,9 @@ def run_select(
     told |= _method(method, settings, part, model)
     told |= shared(reading, pool, model, too_long, max_tokens)
     command = {"command": "select", **told}
-    meter = meter_of(model, too_long=too_long, max_tokens=max_tokens, precision="auto", store=None)
+    runner = engine_of(engine)
+    limits: dict[str, Any] = {"too_long": too_long, "max_tokens": max_tokens}
+    meter = meter_of(model, **limits, precision="auto", store=None, engine=runner)
     how: dict[str, Any] = {"too_long": too_long, "train": train, "memory": memory}
 
     def asked() -> Question:
@@ -156,7 +162,8 @@ def run_select(
     if dry:
         question = asked()
         return plan({**question.predict(), "memory_limit_bytes": question.context.memory}, pool)
-    return once(out, command, f"{stem(pool)}-{method}-{budget}-s{seed}", work)
+    with closing(runner):
+        return once(out, command, f"{stem(pool)}-{method}-{budget}-s{seed}", work)
 
 
 def wanted_of(export: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,39 @@
+"""Which engine is asked for: said wrongly, or without the package it needs."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from modicum.errors import OptionError
+from modicum.measure import Local
+from modicum.scale import engine_of
+
+
+def test_the_engine_is_this_process_unless_said_otherwise():
+    assert isinstance(engine_of(), Local)
+    own = Local()
+    assert engine_of(own) is own
+
+
+def test_an_engine_that_does_not_exist_is_refused():
+    with pytest.raises(OptionError, match="engine dask: choose local, ray"):
+        engine_of("dask")
+
+
+def test_an_address_without_ray_is_refused():
+    with pytest.raises(OptionError, match="belongs to the engine ray: --engine ray"):
+        engine_of("local", "10.0.0.1:6379")
+
+
+def test_without_the_package_the_way_to_it_is_said(monkeypatch: pytest.MonkeyPatch):
+    found = importlib.util.find_spec
+
+    def none_of_ray(name: str) -> object:
+        return None if name == "ray" else found(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", none_of_ray)
+    needed = r"--engine ray needs one more package: pip install 'modicum\[ray\]'"
+    with pytest.raises(OptionError, match=needed):
+        engine_of("ray")
