@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modicum.choose import select
+from modicum.choose import Selection, select
 from modicum.errors import ModelError, OptionError
 from modicum.measure import HiddenState, Loss, Uncertainty
 from modicum.meter import Meter
@@ -168,12 +168,15 @@ def test_a_ray_of_its_own_is_started_and_ended(
     ray = imported()
     ray.shutdown()
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    chosen = [
-        select(tiny_pool, "k-center", 5, tiny_model, store=Store(tmp_path / name), engine=name)
-        for name in ("local", "ray")
-    ]
-    assert chosen[1].picks.tolist() == chosen[0].picks.tolist()
-    assert chosen[1].meter.ledger.ray_workers > 0
+    pool, chosen = tiny_pool, dict[str, Selection]()
+    for name in ("local", "ray"):
+        own = {"store": Store(tmp_path / name), "shards": 2, "engine": name}
+        chosen[name] = select(pool, "k-center", 3, tiny_model, **own)
+    assert chosen["ray"].picks.tolist() == chosen["local"].picks.tolist()
+    assert chosen["ray"].gains.tolist() == pytest.approx(
+        chosen["local"].gains.tolist(), nan_ok=True
+    )
+    assert chosen["ray"].meter.ledger.ray_workers > 0
     assert not ray.is_initialized()
 
 

@@ -26,12 +26,14 @@ from modicum.selection import (
     balanced,
     band,
     by_quota,
+    coresets,
     kcenter,
     kmeans,
     near_target,
     uniform,
 )
 from modicum.selection.clusters import needs as kmeans_needs
+from modicum.selection.coresets import needs as coresets_needs
 from modicum.selection.kcenter import needs as kcenter_needs
 from modicum.selection.memory import needs as order_needs
 from modicum.selection.nearest import needs as near_needs
@@ -72,6 +74,7 @@ CALLS: dict[str, Callable[[Example, int], Iterator[Step]]] = {
     "balanced": lambda e, seed: balanced(e.groups_N, seed),
     "band": lambda e, seed: band(e.values_N, "top"),
     "by_quota": lambda e, seed: by_quota(e.labels_N, e.values_N),
+    "coresets": lambda e, seed: coresets(e.vectors_ND, len(e.vectors_ND), 4, seed=seed),
     "kcenter": lambda e, seed: kcenter(e.vectors_ND, seed=seed),
     "near_target": lambda e, seed: near_target(e.vectors_ND, e.target_MD),
     "uniform": lambda e, seed: uniform(len(e.vectors_ND), seed),
@@ -85,6 +88,7 @@ NEEDS: dict[str, Needs] = {
     "balanced": lambda n, d, memory: order_needs(n),
     "band": lambda n, d, memory: order_needs(n),
     "by_quota": lambda n, d, memory: order_needs(n),
+    "coresets": lambda n, d, memory: coresets_needs(n, d, picks=500, shards=4, memory=memory),
     "kcenter": lambda n, d, memory: kcenter_needs(n, d, memory=memory),
     "kmeans": lambda n, d, memory: kmeans_needs(n, d, clusters=20, memory=memory),
     "near_target": lambda n, d, memory: near_needs(n, d, targets=60, memory=memory),
@@ -93,6 +97,7 @@ NEEDS: dict[str, Needs] = {
 # What is asked of them there, with the memory that they are given.
 LARGE: dict[str, Callable[[Example, int | None], Any]] = {
     "apart": lambda e, memory: apart(e.vectors_ND, e.values_N, 0.4, memory=memory),
+    "coresets": lambda e, memory: coresets(e.vectors_ND, 500, 4, memory=memory),
     "kcenter": lambda e, memory: islice(kcenter(e.vectors_ND, memory=memory), 500),
     "kmeans": lambda e, memory: iter(kmeans(e.vectors_ND, 20, 0, memory=memory)),
     "near_target": lambda e, memory: near_target(e.vectors_ND, e.target_MD, memory=memory),

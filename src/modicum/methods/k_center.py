@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from modicum.context import Context
+from modicum.errors import OptionError
 from modicum.plan import width_of
-from modicum.selection import Step, kcenter
+from modicum.selection import Step, coresets, kcenter
+from modicum.selection.coresets import needs as coresets_needs
 from modicum.selection.kcenter import needs as kcenter_needs
 from modicum.selection.memory import Need
 from modicum.views import View
@@ -17,13 +19,16 @@ from modicum.views.hidden import Hidden
 
 @dataclass(frozen=True)
 class KCenter:
-    """Spread the picks out: each is the row farthest from all taken so far."""
+    """Spread the picks out: each is the row farthest from all taken so far.
+
+    With `shards`, of what each of so many parts of the pool would pick (Malkomes et al. 2015).
+    """
 
     view: View = field(default_factory=Hidden)
+    shards: int = 1
 
     name: ClassVar[str] = "k-center"
     aims: ClassVar[bool] = False
-    nested: ClassVar[bool] = True
     paper: ClassVar[str] = "Active Learning for CNNs: A Core-Set Approach, arXiv 1708.00489"
     needs: ClassVar[str] = "a view"
     cost: ClassVar[str] = "1 forward pass a row (none with view=lexical), then O(rows × picks)"
@@ -31,21 +36,50 @@ class KCenter:
         "on dirty pools: outliers are far from everything, so it takes them first"
     )
 
+    def __post_init__(self) -> None:
+        if self.shards < 1:
+            raise OptionError(f"shards={self.shards}; at least 1 is needed")
+
+    @property
+    def nested(self) -> bool:
+        """Not in shards: one that is asked for more rows offers others."""
+        return self.shards == 1
+
     def selectors(self, context: Context) -> list[Need]:
         """What k-center will take beside the vectors."""
-        return kcenter_need(context, self.view)
+        if self.shards == 1:
+            return kcenter_need(context, self.view)
+        picks = self._picks(context)
+        if (width := width_of(self.view, context.meter)) is None:
+            return []
+        parts = {"picks": picks, "shards": self.shards}
+        beside = coresets_needs(len(context.pool), width, memory=context.memory, **parts)
+        return [context.need("coresets", beside, width)]
 
     def __call__(self, context: Context) -> Iterator[Step]:
+        given: dict[str, Any] = {
+            "start_MD": context.chosen_vectors(self.view),
+            "seed": context.seed,
+            "positions_N": context.positions_N,
+            "memory": context.memory,
+            "device": context.device,
+        }
         vectors_ND = context.vectors(self.view)
-        steps = kcenter(
-            vectors_ND,
-            start_MD=context.chosen_vectors(self.view),
-            seed=context.seed,
-            positions_N=context.positions_N,
-            memory=context.memory,
-            device=context.device,
-        )
-        return context.own_rows(steps)
+        if self.shards == 1:
+            return context.own_rows(kcenter(vectors_ND, **given))
+        mapped = context.meter.engine.mapped if context.meter.engine else map
+        picks = self._picks(context)
+        return context.own_rows(coresets(vectors_ND, picks, self.shards, **given, mapped=mapped))
+
+    def _picks(self, context: Context) -> int:
+        """How many rows each shard offers."""
+        if context.rows is None:
+            raise OptionError(
+                f"k-center in shards={self.shards} must know how many rows each of them offers, "
+                f"and a budget of {context.budget} does not say; give -k in rows or percent, or "
+                "leave shards out"
+            )
+        return context.rows
 
 
 def kcenter_need(context: Context, view: View, *, copied: int = 0) -> list[Need]:

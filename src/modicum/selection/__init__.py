@@ -13,6 +13,7 @@ Numbers in, numbers out: nothing here opens a file or loads a model.
 from modicum.selection.apportion import apportion
 from modicum.selection.budget import Budget, Step, spend
 from modicum.selection.clusters import Clusters, Near, by_quota, kmeans, near
+from modicum.selection.coresets import coresets
 from modicum.selection.diversity import nearest_distance, vendi
 from modicum.selection.kcenter import kcenter
 from modicum.selection.nearest import near_target
@@ -30,6 +31,7 @@ __all__ = [
     "balanced",
     "band",
     "by_quota",
+    "coresets",
     "kcenter",
     "kmeans",
     "near",
