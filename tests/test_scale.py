@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from modicum.models import Model
 from modicum.pool import Pool
 from modicum.scale import engine_of
 from modicum.scoring import score
+from modicum.selection import kmeans, near_target
+from modicum.selection.clusters import LEARNED_ROWS
 from modicum.store import Store
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'modicum[ray]'")
@@ -187,3 +190,15 @@ def test_an_address_where_nobody_answers_is_named(tiny_pool: Pool, tiny_model: M
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(OptionError, match=f"--ray-address {address}: no Ray to be had there"):
             score(tiny_pool, "loss", tiny_model, store=store, engine="ray", ray_address=address)
+
+
+def test_clusters_and_rows_near_a_target_are_those_of_this_process(joined: None):
+    drawn = np.random.default_rng(0)
+    vectors_ND = drawn.normal(size=(LEARNED_ROWS + 2000, 4)).astype(np.float16)
+    engine = engine_of("ray")
+    here, there = (kmeans(vectors_ND, 3, 0, over=over) for over in (None, engine))
+    assert np.array_equal(here.labels_N, there.labels_N)
+    assert np.array_equal(here.centers_CD, there.centers_CD)
+    target_MD = drawn.normal(size=(5, 4))
+    near = [list(islice(near_target(vectors_ND, target_MD, over=o), 50)) for o in (None, engine)]
+    assert near[0] == near[1]

@@ -16,6 +16,7 @@ from modicum.meter import Meter
 from modicum.pool import Pool
 from modicum.selection.budget import Budget, Step
 from modicum.selection.memory import Need
+from modicum.selection.over import Over
 from modicum.selection.rows import finite_rows
 from modicum.training.options import Recipe
 
@@ -95,6 +96,12 @@ class Context:
         recipe = json.dumps(self.recipe.to_json(), sort_keys=True, default=str)
         cut = self.meter.max_tokens if self.meter.truncate else None  # as which rows are read
         return hashlib.blake2b(f"{about}{recipe}{cut}".encode(), digest_size=16).hexdigest()
+
+    @property
+    def over(self) -> Over | None:
+        """Over whom selectors are spread: those of the engine, if there are others than we."""
+        engine = self.meter.engine
+        return None if engine is None or engine.here else engine
 
     @property
     def device(self) -> str | None:

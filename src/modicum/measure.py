@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -143,14 +143,23 @@ class Work(NamedTuple):
 
 
 class Engine(Protocol):
-    """Who carries work out: this process, or those of a cluster (`modicum.scale`)."""
+    """Who carries work out: this process, or those of a cluster (`modicum.scale`).
+
+    What selectors spread over others goes to an engine that is not `here`: it is an `Over`.
+    """
+
+    here: ClassVar[bool]
 
     def passes(self, work: Work, run: Run) -> Iterator[Passed]:
         """Every batch sent forward, in any order; ready to begin when this returns."""
         ...
 
-    def mapped(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
-        """As the builtin `map`, in the items' order."""
+    def kept(self, blocks: Iterable[Any]) -> list[Any]:
+        """Each block, or what stands for it where it is held."""
+        ...
+
+    def mapped(self, function: Callable[..., Any], *items: Iterable[Any]) -> Iterable[Any]:
+        """As the builtin `map`, in the items' order; what `kept` gave stands for its block."""
         ...
 
     def close(self) -> None:
@@ -161,6 +170,8 @@ class Engine(Protocol):
 class Local:
     """Everything in this process, one thing after the other."""
 
+    here: ClassVar[bool] = True
+
     def passes(self, work: Work, run: Run) -> Iterator[Passed]:
         network = run.network
         body = run.body(work.together, layers_of(work.wants))
@@ -169,8 +180,11 @@ class Local:
             for number, rows_B in enumerate(work.batches)
         )
 
-    def mapped(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
-        return map(function, items)
+    def kept(self, blocks: Iterable[Any]) -> list[Any]:
+        return list(blocks)
+
+    def mapped(self, function: Callable[..., Any], *items: Iterable[Any]) -> Iterable[Any]:
+        return map(function, *items)
 
     def close(self) -> None:
         pass

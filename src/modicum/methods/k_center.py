@@ -67,7 +67,7 @@ class KCenter:
         vectors_ND = context.vectors(self.view)
         if self.shards == 1:
             return context.own_rows(kcenter(vectors_ND, **given))
-        mapped = context.meter.engine.mapped if context.meter.engine else map
+        mapped = context.over.mapped if context.over else map
         picks = self._picks(context)
         return context.own_rows(coresets(vectors_ND, picks, self.shards, **given, mapped=mapped))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from modicum.context import Context
 from modicum.errors import OptionError
@@ -48,7 +48,8 @@ class KMeans:
 
     def __call__(self, context: Context) -> Iterator[Step]:
         vectors_ND = context.vectors(self.view)
-        groups = kmeans(vectors_ND, self.clusters, context.seed, memory=context.memory)
+        spread: dict[str, Any] = {"memory": context.memory, "over": context.over}
+        groups = kmeans(vectors_ND, self.clusters, context.seed, **spread)
         context.notes.extend(filter(None, [groups.note]))
         return by_quota(groups.labels_N, context.values(self.score), self.score.name)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -60,7 +60,8 @@ class Ltd:
 
     def __call__(self, context: Context) -> Iterator[Step]:
         vectors_ND = context.vectors(self.view)
-        groups = kmeans(vectors_ND, self.clusters, context.seed, memory=context.memory)
+        spread: dict[str, Any] = {"memory": context.memory, "over": context.over}
+        groups = kmeans(vectors_ND, self.clusters, context.seed, **spread)
         context.notes.extend(filter(None, [groups.note]))
         nearest = near(groups.centers_CD, context.target_vectors(self.view))
         taken_MD = context.chosen_vectors(self.view)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from modicum.ledger import Ledger
 from modicum.measure import Passed, Run, Work
@@ -19,6 +19,7 @@ class OnRay:
     """The cluster at an address; joined, or started, when there is something to do."""
 
     address: str | None = None
+    here: ClassVar[bool] = False
     _to_leave: bool = False
 
     def passes(self, work: Work, run: Run) -> Iterator[Passed]:
@@ -26,7 +27,12 @@ class OnRay:
         self._join(run.ledger)
         return passes(work, run)
 
-    def mapped(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    def kept(self, blocks: Iterable[Any]) -> list[Any]:
+        """Each block in the memory that the machines share, to be mapped over again and again."""
+        self._join()
+        return [imported().put(block) for block in blocks]
+
+    def mapped(self, function: Callable[..., Any], *items: Iterable[Any]) -> Iterator[Any]:
         """As the builtin `map`: as many at once as the cluster has processors, in their order.
 
         A worker that is lost costs no more than its item, which another begins anew.
@@ -35,10 +41,10 @@ class OnRay:
         ray = imported()
         task, made = ray.remote(_called), ray.put(function)
         waiting: deque[Any] = deque()
-        for item in items:
+        for each in zip(*items, strict=True):
             if len(waiting) >= max(1, int(ray.cluster_resources().get("CPU", 1))):
                 yield ray.get(waiting.popleft())
-            waiting.append(task.remote(made, item))
+            waiting.append(task.remote(made, *each))
         while waiting:
             yield ray.get(waiting.popleft())
 
@@ -53,5 +59,5 @@ class OnRay:
             self._to_leave |= join(self.address)
 
 
-def _called(function: Callable[[Any], Any], item: Any) -> Any:
-    return function(item)
+def _called(function: Callable[..., Any], *items: Any) -> Any:
+    return function(*items)
