@@ -165,8 +165,12 @@ def test_a_model_that_no_machine_has_room_for_is_refused(joined: None):
         places("big", 2**50)
 
 
-def test_a_ray_of_its_own_is_started_and_ended(
-    tiny_pool: Pool, tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_ray_of_its_own_is_started_and_ended_without_a_word(
+    tiny_pool: Pool,
+    tiny_model: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ):
     ray = imported()
     ray.shutdown()
@@ -181,6 +185,7 @@ def test_a_ray_of_its_own_is_started_and_ended(
     )
     assert chosen["ray"].meter.ledger.ray_workers > 0
     assert not ray.is_initialized()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_address_where_nobody_answers_is_named(tiny_pool: Pool, tiny_model: Model, store: Store):

@@ -6,6 +6,9 @@ import importlib.util
 import logging
 import os
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from modicum.errors import ModelError, OptionError
@@ -50,7 +53,8 @@ def join(address: str | None) -> bool:
     _check_answers(wanted)
     alone: dict[str, Any] = {"include_dashboard": False} if wanted == "local" else {}
     try:
-        ray.init(address=wanted, log_to_driver=False, logging_level=logging.ERROR, **alone)
+        with _silent():
+            ray.init(address=wanted, log_to_driver=False, logging_level=logging.ERROR, **alone)
     except (OSError, ValueError, RuntimeError) as error:
         raise _not_joined(wanted, first_line(error)) from error
     return True
@@ -91,6 +95,21 @@ def _hush() -> None:
     worker._worker_logs_enabled = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Standard error to nowhere: told how little to say there, Ray's C++ first says that it was."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _check_answers(address: str) -> None:
