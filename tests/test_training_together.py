@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from modicum import train
+from modicum import select, train
 from modicum.errors import OptionError
 from modicum.pool import Pool
 from modicum.training.options import Recipe
@@ -133,3 +133,24 @@ def test_what_is_wrong_in_a_process_is_said_as_here(tiny_file, tiny_model, tmp_p
 def test_how_many_processes_is_a_whole_number(several) -> None:
     with pytest.raises(OptionError, match=f"processes={several}: give a whole number"):
         Recipe({"processes": several}).check()
+
+
+def test_the_rounds_of_a_method_train_in_several_processes(
+    tiny_pool, tiny_model, store, tmp_path, no_gpu
+) -> None:
+    given = {"processes": 2, "max_steps": 1, "max_length": 300}
+    made = select(
+        tiny_pool.take(range(6)),
+        "diverse-evol",
+        4,
+        tiny_model,
+        store=store,
+        work=tmp_path,
+        train=given,
+        rounds=1,
+        initial=2,
+        keep_models="all",
+    )
+    assert len(made) == 4
+    (record,) = tmp_path.rglob("training.json")
+    assert json.loads(record.read_text("utf-8"))["processes"] == 2
