@@ -1,5 +1,6 @@
 """What is measured is found again, and what is half written never is."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -165,3 +166,33 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv("MODICUM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "modicum"
+
+
+def test_vectors_of_any_size_are_kept_to_one_part_in_two_thousand(tmp_path):
+    drawn = np.random.default_rng(0)
+    rows_ND = (drawn.normal(size=(6, 40)) * 10.0 ** np.arange(-12, 12, 4)[:, None]).astype("f4")
+    rows_ND = np.vstack([rows_ND, np.zeros(40), np.full(40, np.nan)]).astype("f4")
+    rows_ND[5, 5] = np.nan
+    block, keys = Store(tmp_path).block("model", "hidden"), [bytes([i]) * 16 for i in range(8)]
+    block.add(keys, rows_ND)
+    found_ND = block.load(keys[::-1], 40).values_N[::-1]
+    assert np.array_equal(np.isnan(found_ND), np.isnan(rows_ND))
+    largest_N1 = np.nanmax(np.abs(np.where(np.isnan(rows_ND), 0, rows_ND)), axis=1, keepdims=True)
+    assert (np.nan_to_num(np.abs(found_ND - rows_ND)) <= largest_N1 * 2**-11).all()
+    again = Store(tmp_path / "again").block("model", "hidden")
+    again.add(keys, found_ND)
+    assert again.load(keys, 40).values_N.tobytes() == found_ND.tobytes()
+
+
+def test_vectors_that_were_kept_as_float32_are_still_read(tmp_path):
+    from safetensors.numpy import save
+
+    values_ND = np.random.default_rng(0).normal(size=(2, 3)).astype("f4")
+    keys = [b"a" * 16, b"b" * 16]
+    held = {"keys": np.frombuffer(b"".join(keys), np.uint8).reshape(2, 16), "values": values_ND}
+    data = save(held, {"block": "model/hidden"})
+    made = hashlib.blake2b(data, digest_size=16).hexdigest()
+    block = Store(tmp_path).block("model", "hidden")
+    block.folder.mkdir(parents=True)
+    (block.folder / f"1-{made}.safetensors").write_bytes(data)
+    assert np.array_equal(block.load(keys, 3).values_N, values_ND)

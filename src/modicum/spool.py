@@ -26,14 +26,14 @@ class Spool:
 
     def __init__(self, dtype: npt.DTypeLike, *row: int) -> None:
         """`row`: the shape of one row, nothing for numbers."""
-        self._dtype, self.row = np.dtype(dtype), row
+        self._dtype, self._row = np.dtype(dtype), row
         self._parts: list[np.ndarray] = []
         self._file: BinaryIO | None = None
         self._rows = self._bytes = 0
 
     def add(self, rows: np.ndarray) -> None:
         """Append rows, converted to the array's type."""
-        part = np.ascontiguousarray(rows, dtype=self._dtype).reshape(-1, *self.row)
+        part = np.ascontiguousarray(rows, dtype=self._dtype).reshape(-1, *self._row)
         self._rows, self._bytes = self._rows + len(part), self._bytes + part.nbytes
         self._parts.append(part)
         if self._bytes > IN_MEMORY:
@@ -50,10 +50,10 @@ class Spool:
     def whole(self) -> np.ndarray:
         """All rows that were added; read-only where they are on disk."""
         if self._file is None:
-            nothing = np.empty((0, *self.row), self._dtype)
+            nothing = np.empty((0, *self._row), self._dtype)
             return np.concatenate([nothing, *self._parts])
         held = np.frombuffer(_mapped(self._file), self._dtype)
-        return held.reshape(self._rows, *self.row)
+        return held.reshape(self._rows, *self._row)
 
 
 class BatchSpool:

@@ -11,7 +11,6 @@ put there by hand is not believed.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,13 +24,12 @@ import pyarrow.compute as pc
 
 from modicum import durable
 from modicum.cache import cache_folder
-from modicum.spool import Spool
+from modicum.spool import Spool, give_back
 
 KEY_BYTES = 16
 _HASH_BYTES = 16
 _KEY = pa.binary(KEY_BYTES)
 _AT_ONCE = 4096  # rows
-_KINDS = {"F32": "<f4", "F16": "<f2", "I16": "<i2"}  # as safetensors calls them
 
 
 class Found(NamedTuple):
@@ -94,16 +92,24 @@ class Block:
 
     def load(self, keys: Sequence[bytes], width: int | None = None) -> Found:
         """Values for these keys. `width` is D for vectors, None for numbers."""
-        places, made = self.find(keys), Spool(np.float32, *([] if width is None else [width]))
-        held = [_Shard.open(path) for path in places.shards]
+        places = self.find(keys)
+        shape = () if width is None else (width,)
+        # Shard after shard, so that one is open at a time, and then in the order asked for.
+        order_N = np.argsort(places.shard_N, kind="stable")
+        edges = np.searchsorted(places.shard_N[order_N], np.arange(len(places.shards) + 1))
+        held = Spool(np.float32, *shape)
+        for path, start, end in zip(places.shards, edges, edges[1:], strict=False):
+            if start < end:
+                held.add(_read(path, places.row_N[order_N[start:end]]))
+        held_M, at_N = held.whole(), np.full(len(keys), -1, dtype=np.int64)
+        at_N[order_N[edges[0] :]] = np.arange(len(held_M))
+        made = Spool(np.float32, *shape)
         for begin in range(0, len(keys), _AT_ONCE):
-            some = slice(begin, begin + _AT_ONCE)
-            shard_B, row_B = places.shard_N[some], places.row_N[some]
-            values_B = np.full((len(shard_B), *made.row), np.nan, dtype=np.float32)
-            for number in np.unique(shard_B[shard_B >= 0]):
-                here_B = shard_B == number
-                values_B[here_B] = held[number].rows(row_B[here_B])
+            at_B = at_N[begin : begin + _AT_ONCE]
+            values_B = np.full((len(at_B), *shape), np.nan, dtype=np.float32)
+            values_B[at_B >= 0] = held_M[at_B[at_B >= 0]]
             made.add(values_B)
+            give_back()
         return Found(places.known_N, made.whole(), places.damaged)
 
     def add(self, keys: Sequence[bytes], values_N: np.ndarray) -> None:
@@ -140,38 +146,22 @@ def _written(values_N: np.ndarray) -> dict[str, np.ndarray]:
     """Numbers as they are; vectors in float16, each row scaled so that its largest is below 1."""
     if values_N.ndim == 1:
         return {"values": values_N}
-    largest_N = np.nan_to_num(np.abs(values_N).max(axis=1), nan=1, posinf=1)
+    largest_N = np.abs(values_N).max(axis=1, initial=0, where=np.isfinite(values_N))
     exponent_N = np.frexp(largest_N)[1].astype(np.int16)
     scaled_ND = np.ldexp(values_N, -exponent_N[:, None].astype(np.int32))
     return {"values": scaled_ND.astype(np.float16), "exponents": exponent_N}
 
 
-class _Shard(NamedTuple):
-    """What a shard holds, mapped: only the rows that are asked for are read."""
+def _read(path: Path, rows_M: np.ndarray) -> np.ndarray:
+    """These rows of a shard, float32."""
+    from safetensors import safe_open
 
-    values_N: np.ndarray
-    exponent_N: np.ndarray | None
-
-    @staticmethod
-    def open(path: Path) -> _Shard:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-
-        def tensor(name: str) -> np.ndarray:
-            about = header[name]
-            kind, at = _KINDS[about["dtype"]], 8 + size + about["data_offsets"][0]
-            return np.memmap(path, kind, "r", offset=at, shape=tuple(about["shape"]))
-
-        return _Shard(tensor("values"), tensor("exponents") if "exponents" in header else None)
-
-    def rows(self, rows_B: np.ndarray) -> np.ndarray:
-        """These rows, float32."""
-        values_B: np.ndarray = self.values_N[rows_B].astype(np.float32)
-        if self.exponent_N is None:
-            return values_B
-        exponent_B1 = self.exponent_N[rows_B][:, None].astype(np.int32)
-        return np.asarray(np.ldexp(values_B, exponent_B1))
+    with safe_open(path, framework="numpy") as shard:
+        values_M = np.asarray(shard.get_tensor("values")[rows_M], dtype=np.float32)
+        if values_M.ndim == 1 or "exponents" not in shard.keys():  # noqa: SIM118
+            return values_M
+        exponent_M1 = shard.get_tensor("exponents")[rows_M][:, None].astype(np.int32)
+    return np.asarray(np.ldexp(values_M, exponent_M1))
 
 
 @dataclass(frozen=True)
