@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
 from modicum.errors import OptionError
 from modicum.measure import Local
 from modicum.scale import engine_of
+from test_cli import Run, run, select
+
+__all__ = ["run", "select"]
 
 
 def test_the_engine_is_this_process_unless_said_otherwise():
@@ -37,3 +41,17 @@ def test_without_the_package_the_way_to_it_is_said(monkeypatch: pytest.MonkeyPat
     needed = r"--engine ray needs one more package: pip install 'modicum\[ray\]'"
     with pytest.raises(OptionError, match=needed):
         engine_of("ray")
+
+
+def test_the_engine_is_no_part_of_what_decides_a_run(select: Run, tmp_path: Path):
+    words = ("-m", "k-center", "-k", 3, "-o", "out")
+    assert select(*words).status == 0
+    again = select(*words, "--engine", "ray")  # nothing is left to do, so none is started
+    assert again.status == 0
+    assert "finished before" in again.out
+    assert "ray" not in (tmp_path / "out" / "command.json").read_text(encoding="utf-8")
+
+
+def test_an_engine_that_does_not_exist_is_one_line(select: Run):
+    ran = select("-m", "random", "-k", 3, "--engine", "dask")
+    assert (ran.status, ran.err) == (2, "modicum: --engine dask: choose local, ray")
