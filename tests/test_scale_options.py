@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from modicum.errors import OptionError
 from modicum.measure import Local
 from modicum.scale import engine_of
+from modicum.scale.cluster import _lock
 from test_cli import Run, run, select
 
 __all__ = ["run", "select"]
@@ -55,3 +58,17 @@ def test_the_engine_is_no_part_of_what_decides_a_run(select: Run, tmp_path: Path
 def test_an_engine_that_does_not_exist_is_one_line(select: Run):
     ran = select("-m", "random", "-k", 3, "--engine", "dask")
     assert (ran.status, ran.err) == (2, "modicum: --engine dask: choose local, ray")
+
+
+def test_a_ray_of_this_machine_alone_has_a_key_unless_the_user_decided(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "")  # so that it is as it was afterwards
+        monkeypatch.delenv(name)
+    _lock()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(first := os.environ["RAY_AUTH_TOKEN"]) == 64
+    _lock()
+    assert os.environ["RAY_AUTH_TOKEN"] == first

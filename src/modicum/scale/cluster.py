@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Iterator
@@ -45,11 +46,13 @@ def join(address: str | None) -> bool:
 
     Where the caller's program has joined one before, that is used, and stays as it is.
     """
+    wanted = address or os.environ.get("RAY_ADDRESS") or "local"
+    if wanted == "local":
+        _lock()
     ray = imported()
     if ray.is_initialized():
         return False
     _hush()
-    wanted = address or os.environ.get("RAY_ADDRESS") or "local"
     _check_answers(wanted)
     alone: dict[str, Any] = {"include_dashboard": False} if wanted == "local" else {}
     try:
@@ -84,6 +87,15 @@ def places(model: str, bytes_each: int) -> Places:
             f"{len(machines)} machines of the Ray cluster has that free; use larger ones"
         )
     return Places(workers, 1, None, bytes_each)
+
+
+def _lock() -> None:
+    """Give a Ray of this machine alone a key: it listens to the network, and runs what it is sent.
+
+    It is read when Ray is imported; whoever did that before, or set it, has decided.
+    """
+    if "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _hush() -> None:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Told:
             None if file and model.name == f"{file.stem} (embedded)" else model.name,
             model.folder.absolute(),
             model.fingerprint,
-            model.dtype_name,  # type: ignore[arg-type]  # as this process would have it, whatever workers multiply fastest
+            cast("Precision", model.dtype_name),  # this process's, whatever theirs would be
             model.trust_remote_code,
             run.batch_tokens,
             list(work.wants),
