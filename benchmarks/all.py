@@ -39,6 +39,7 @@ def runs(options: argparse.Namespace) -> dict[str, list[str]]:
     data = os.environ.get("MODICUM_DATA")
     pool = ["--pool", str(Path(data) / "pools" / "alpaca_52k.parquet")] if data else []
     vectors = ["--vectors", options.vectors] if options.vectors else []
+    large = ["--sizes", "100000", "1000000", "--picks", "10000"]
     peers = ["--peers"] if options.peers else []
     return {
         "scoring": ["scoring.py", *pool, "--rows", "256", "--slice", "256", *peers],
@@ -48,7 +49,8 @@ def runs(options: argparse.Namespace) -> dict[str, list[str]]:
         "kcenter-published": ["kcenter.py", *vectors, "--rows", "10000"],
         "selecting": ["selecting.py", *vectors, "--repeats", "5"],
         "scale": ["scale.py"],
-        "scale-command": ["scale.py", "--command", *pool],
+        "scale-picks": ["scale.py", *large],
+        "scale-command": ["scale.py", "--command", *pool, *large, "--only", "k-center"],
         "transport": ["transport.py"],
         "evaluating": ["evaluating.py"],
         "startup": ["startup.py", *pool],
@@ -128,7 +130,8 @@ def scale(found: Facts) -> Iterator[Line]:
         if each["rows"] == rows:
             own = f"{each['own_bytes'] / 2**20:,.0f} MiB"
             grown = f"time grows as rows to the {found['exponents'][each['name']]:.2f}"
-            yield f"{found['what']}: {each['name']}, {rows:,} rows", grown, "", own
+            what = f"{found['what']}: {each['name']}, {found['picks']:,} of {rows:,} rows"
+            yield what, grown, "", own
 
 
 def evaluating(found: Facts) -> Iterator[Line]:
@@ -155,6 +158,7 @@ LINES: dict[str, Callable[[Any], Iterator[Line]]] = {
     "kcenter-published": kcenter,
     "selecting": selecting,
     "scale": scale,
+    "scale-picks": scale,
     "scale-command": scale,
     "transport": transport,
     "evaluating": evaluating,
