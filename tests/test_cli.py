@@ -392,6 +392,9 @@ def test_check_goes_on_behind_a_file_that_cannot_be_read(
     assert why.startswith("pools/a.jsonl is UTF-16")
     assert [file["path"] for file in ran.json["files"]] == ["pools/b.jsonl"]
     assert f"unreadable files  1\n  {why}" in run(*line).out
+    ran = run(*line, "--fields", "messages=q")
+    assert ran.status == 2
+    assert "a.jsonl is UTF-16" in ran.err and "b.jsonl has no column q" in ran.err
     Path("pools/b.jsonl").unlink()
     assert run(*line).status == 2
 

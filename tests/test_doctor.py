@@ -16,9 +16,11 @@ from modicum.cli import app
 from modicum.damage import Looked, look
 from modicum.doctor import KEYS, machine
 from modicum.errors import RunError
+from modicum.held import held
 from modicum.jobs.reading import Reading
 from modicum.jobs.select import run_select
 from modicum.models import Model
+from modicum.runs import hashes
 from modicum.store import Store
 from modicum.training.options import Recipe
 
@@ -64,15 +66,63 @@ def test_missing_files_and_broken_records_are_damage(run: Path):
     (run / "manifest.json").write_text('{"files": ["subset.jsonl"], "inputs": [1]}')
     assert what(look(run)) == [("manifest.json", "its `files` are no hashes")]
     (run / "manifest.json").write_text('{"files": {}, "inputs": [1]}')
-    assert look(run).ok
+    (said,) = what(look(run))
+    assert said[1].startswith("holds no hashes") and look(run).ok
+    (run / "manifest.json").write_text('{"subset": ["subset.jsonl"]}')
+    assert what(look(run))[0] == ("subset.jsonl", "missing") and not look(run).ok
+    (run / "manifest.json").write_text("[" * 100_000)
+    assert what(look(run)) == [("manifest.json", "cannot be read")]
     (run / "manifest.json").write_text("{")
     assert what(look(run)) == [("manifest.json", "cannot be read")]
 
 
+def test_a_run_that_lost_its_command_is_damaged(run: Path):
+    (run / "command.json").unlink()
+    assert what(look(run)) == [("command.json", "missing")] and not look(run).ok
+
+
+@pytest.mark.parametrize("place", ["", "models/kept"])
+def test_weights_of_a_tuned_model_are_looked_at_wherever_it_lies(run: Path, place: str):
+    model = run / place
+    model.mkdir(parents=True, exist_ok=True)
+    (model / "model.safetensors").write_bytes(b"weights")
+    record = {"files": hashes(model, [model / "model.safetensors"])}
+    (model / "training.json").write_text(json.dumps(record))
+    before = look(run)
+    assert before.ok and before.files == look(run).files > 1
+    (model / "model.safetensors").write_bytes(b"weighty")
+    assert what(look(run)) == [("model.safetensors", "not as it was written")]
+
+
+def test_other_peoples_weights_are_no_store(tmp_path: Path):
+    place = tmp_path / "org" / "name"
+    place.mkdir(parents=True)
+    (place / "model.safetensors").write_bytes(b"")
+    with pytest.raises(RunError, match="is no run, no tuned model and no store"):
+        look(tmp_path)
+
+
+def test_an_empty_cache_is_whole(cache: Path):
+    cache.mkdir(exist_ok=True)
+    assert look(cache).ok and look(cache).kind == "store"
+
+
+def test_what_is_in_use_is_not_judged(run: Path):
+    (run / "rows.parquet").unlink()
+    with held(run):
+        assert what(look(run)) == [("run", "a process is working on it")]
+    assert what(look(run)) == [("rows.parquet", "missing")]
+
+
 def test_an_unfinished_run_a_changed_pool_and_half_written_files_are_no_damage(run: Path):
+    (run / ".rows.parquet.0123.part").write_bytes(b"")
+    assert [one.way_out for one in look(run).found] == ["harmless; remove it"] and look(run).ok
+    (run / ".rows.parquet.0123.part").unlink()
     with (run.parent / "pool.jsonl").open("a") as pool:
         pool.write("\n")
     assert what(look(run)) == [("pool.jsonl", "changed since it was read")] and look(run).ok
+    (run.parent / "pool.jsonl").unlink()
+    assert what(look(run)) == [("pool.jsonl", "not found from here, so not compared")]
     (run / "manifest.json").unlink()
     assert what(look(run)) == [("run", "the run is not finished")] and look(run).ok
 

@@ -146,6 +146,10 @@ def test_ltd_goes_on_behind_the_region_and_says_so(choose: Choose, tiny_pool: Po
     (note,) = [note for note in chosen.notes if "larger than the region" in note]
     assert f"the target, {outside.index(True)} rows in" in note
     assert not choose("ltd", 1, target=target, clusters=4, view="lexical").notes
+    held = chosen.tokens_N[chosen.picks[: outside.index(True)]].sum()  # all of the region
+    just = choose("ltd", f"{held}tok", target=target, clusters=4, view="lexical")
+    assert len(just) == outside.index(True)
+    assert not [note for note in just.notes if "larger than the region" in note]
 
 
 def test_ltd_asks_for_a_target_and_a_share(choose: Choose, tiny_pool: Pool):

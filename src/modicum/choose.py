@@ -251,6 +251,8 @@ def _remarks(steps: list[Step], context: Context) -> list[str]:
             context.budget.unit == "tokens" and len(steps) == len(pool)
         ),
     }
+    for ending, remark in context.remarks.items():
+        remarks[remark] = any(step.reason.endswith(ending) for step in steps)
     return [remark for remark, holds in remarks.items() if holds]
 
 

@@ -54,6 +54,7 @@ class Context:
     looked: list[Looked] = field(default_factory=list)  # through the last view that was asked for
     unseen: dict[str, np.ndarray] = field(default_factory=dict)  # (N,) rows to be named, by reason
     notes: list[str] = field(default_factory=list)  # what a reader of the result should be told
+    remarks: dict[str, str] = field(default_factory=dict)  # so is each, if a reason ends like this
     recipe: Recipe = field(default_factory=Recipe)  # how to tune, for methods that do
     work: Path | None = None  # a folder of its own: what is finished there is not done again
     records: dict[str, Any] = field(default_factory=dict)  # JSON to leave with the result, by name

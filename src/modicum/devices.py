@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import platform
 import re
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
 def has_cuda() -> bool:
     """Whether there is a GPU. Torch, a second to import, is asked only if it could say yes."""
-    if platform.system() == "Darwin" or version("torch").endswith("+cpu"):
+    try:
+        installed = version("torch")
+    except PackageNotFoundError:
+        return False
+    if platform.system() == "Darwin" or installed.endswith("+cpu"):
         return False
     import torch
 

@@ -7,15 +7,16 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from modicum import models
 from modicum.cache import cache_folder
 from modicum.devices import has_cuda, multiplies_bfloat16
 from modicum.free import free_memory
-from modicum.runs import versions
+from modicum.runs import PACKAGES
 
 EXTRAS = {
     "trl": "train",
@@ -23,7 +24,12 @@ EXTRAS = {
     "sentence-transformers": "encoder",
     "openai": "replay",
     "POT": "replay",
+    "rouge-score": "replay",
+    "simplemma": "replay",
+    "yake": "replay",
+    "ray": "ray",
 }
+T = TypeVar("T")
 KEYS = ("HF_TOKEN", "OPENAI_API_KEY")
 _SIZE = 2048  # of the square matrices that are multiplied
 _SECONDS = 0.5  # of products for each kind of number
@@ -35,19 +41,35 @@ def machine(fast: bool = False) -> dict[str, Any]:
     Of keys only whether they are set is told. Nothing is written and nothing fetched.
     """
     return {
-        "versions": versions(),
+        "versions": {"python": platform.python_version()}
+        | {name: _version(name) for name in PACKAGES},
         "extras": {name: _version(name) for name in EXTRAS},
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": _cores(),
         "free_memory_bytes": free_memory(),
         "devices": list(_devices()),
-        "gflops": None if fast else _products(),
+        "gflops": None if fast else _unless(_products, RuntimeError, ImportError),
         "compiler": next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None),
         "cache": _cache(),
         "model": _model(),
         "keys": {name: bool(os.environ.get(name)) for name in KEYS},
-        "offline": bool(os.environ.get("HF_HUB_OFFLINE")),
+        "offline": _offline(),
     }
+
+
+def _unless(tell: Callable[[], T], *wrong: type[Exception]) -> T | None:
+    """What is told, or None where a broken installation cannot tell it."""
+    try:
+        return tell()
+    except wrong:
+        return None
+
+
+def _offline() -> bool:
+    """Whether the hub's library was told not to ask it."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _version(package: str) -> str | None:
@@ -78,12 +100,12 @@ def _devices() -> Iterator[dict[str, Any]]:
 
 
 def _products() -> dict[str, float]:
-    """Billions of operations a second in matrix products: float32, and what models run in."""
+    """Billions of operations a second in matrix products: float32, and bfloat16 where it is had."""
     import torch
 
     device = "cuda" if has_cuda() else "cpu"
     speeds = {}
-    for name in ("float32", "bfloat16"):
+    for name in ("float32", *(["bfloat16"] if multiplies_bfloat16(device) else [])):
         a = torch.ones((_SIZE, _SIZE), dtype=getattr(torch, name), device=device)
         (a @ a).sum().item()  # the first call sets up
         begun, times = time.perf_counter(), 0
@@ -106,7 +128,11 @@ def _cache() -> dict[str, Any]:
 
 
 def _size(folder: Path) -> dict[str, int]:
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    sizes = []
+    with suppress(OSError):  # a command may be at work there
+        for path in folder.rglob("*"):
+            with suppress(OSError):
+                sizes += [path.stat().st_size] if path.is_file() else []
     return {"files": len(sizes), "bytes": sum(sizes)}
 
 

@@ -12,6 +12,22 @@ from modicum.cache import cache_folder
 from modicum.errors import RunError
 
 
+def in_use(path: Path) -> bool:
+    """Whether a process has this place, as far as this machine can say; nothing is written."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(_lock_of(path), timeout=0)
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock:
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
+
+
 @contextmanager
 def held(path: Path, else_say: str = "choose another -o") -> Iterator[None]:
     """Keep a place to this process; `RunError` at once if another has it.
@@ -21,8 +37,7 @@ def held(path: Path, else_say: str = "choose another -o") -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    name = hashlib.blake2b(str(path.resolve()).encode(), digest_size=16).hexdigest()
-    lock = FileLock(cache_folder() / "locks" / name, timeout=0)
+    lock = FileLock(_lock_of(path), timeout=0)
     try:
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -36,3 +51,8 @@ def held(path: Path, else_say: str = "choose another -o") -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _lock_of(path: Path) -> Path:
+    name = hashlib.blake2b(str(path.resolve()).encode(), digest_size=16).hexdigest()
+    return cache_folder() / "locks" / name

@@ -21,8 +21,7 @@ def lineup(room: str, text: str, settings: Mapping[str, str]) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     taken: set[str] = set()
     text = _tight(text)
-    if text.count("(") != text.count(")"):
-        raise OptionError(f"-m {text}: a bracket is not closed; write METHOD(option=value),METHOD")
+    _check_brackets(text)
     for name, inner in _METHOD.findall(text):
         kind, own = find(room, name), _options(inner)
         chosen = {**settings, **own}  # a part brings options with it
@@ -43,8 +42,14 @@ def lineup(room: str, text: str, settings: Mapping[str, str]) -> dict[str, Any]:
 
 def named(text: str) -> tuple[str, dict[str, str]]:
     """`lobass(folds=2)` as a name and its options; what is no such thing stays a name."""
+    _check_brackets(text)
     found = _METHOD.fullmatch(_tight(text))
     return (found[1], _options(found[2] or "")) if found else (text, {})
+
+
+def _check_brackets(text: str) -> None:
+    if text.count("(") != text.count(")"):
+        raise OptionError(f"-m {text}: a bracket is not closed; write METHOD(option=value),METHOD")
 
 
 def _tight(text: str) -> str:
@@ -52,8 +57,13 @@ def _tight(text: str) -> str:
 
 
 def _options(inner: str) -> dict[str, str]:
-    pairs = [word.partition("=") for word in inner.split(",") if word]
-    return {key: value for key, _, value in pairs}
+    options: dict[str, str] = {}
+    for word in filter(None, inner.split(",")):
+        key, _, value = word.partition("=")
+        if key in options:
+            raise OptionError(f"{key} is given twice in ({inner}); give it once")
+        options[key] = value
+    return options
 
 
 def _fields(kind: Any) -> set[str]:

@@ -13,6 +13,7 @@ import json
 import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from modicum.errors import RunError
 from modicum.pool import Pool, Rejected
 
 _SHOWN = 60  # characters of an option in a message
-_PACKAGES = ("modicum", "numpy", "pyarrow", "scikit-learn", "torch", "tokenizers", "transformers")
+PACKAGES = ("modicum", "numpy", "pyarrow", "scikit-learn", "torch", "tokenizers", "transformers")
 
 
 _SUBSET = re.compile(r"subset(-[^.]+)?\.(jsonl|json|csv|parquet|arrow)(\.(gz|bz2|xz|zst))?")
@@ -62,7 +63,10 @@ def give_up(folder: Path, made: bool = False) -> None:
     The folder goes with it if it was `made` for this command.
     """
     if [path.name for path in folder.iterdir()] == ["command.json"]:
-        durable.remove(folder if made else folder / "command.json")
+        durable.remove(folder / "command.json")
+        if made:
+            with suppress(OSError):  # somebody put a file there meanwhile
+                folder.rmdir()
 
 
 def clear_unfinished(folder: Path) -> None:
@@ -106,8 +110,7 @@ def check_files(folder: Path, record: Mapping[str, Any]) -> None:
 
     A file is read again only if its size or its time is not what it was.
     """
-    files: Mapping[str, str | None] = record.get("files") or dict.fromkeys(record.get("subset", ()))
-    for name, made in files.items():
+    for name, made in written_files(record).items():
         path = folder / name
         if not path.exists() or (made and file_hash(path) != made):
             how = "not as it was written" if path.exists() else "missing"
@@ -115,6 +118,20 @@ def check_files(folder: Path, record: Mapping[str, Any]) -> None:
                 f"{folder} holds a finished run, but {name} is {how}; put it back, or remove the "
                 "folder and run the same line again"
             )
+
+
+def written_files(record: Mapping[str, Any]) -> dict[str, str | None]:
+    """The files of a finished folder, with their hashes; None where an older version kept none.
+
+    Raises `RunError` if the record holds something else there.
+    """
+    files = record.get("files") or dict.fromkeys(record.get("subset", ()))
+    hashes = isinstance(files, dict) and all(
+        made is None or isinstance(made, str) for made in files.values()
+    )
+    if not hashes:
+        raise RunError("its `files` are no hashes")
+    return dict(files)
 
 
 def write_rejected(rejected: tuple[Rejected, ...], path: Path) -> None:
@@ -135,7 +152,7 @@ def inputs(pool: Pool) -> list[dict[str, Any]]:
 def versions(more: Sequence[str] = ()) -> dict[str, str]:
     """Python and the packages that decide a result, and `more` of them."""
     return {"python": platform.python_version()} | {
-        package: importlib.metadata.version(package) for package in (*_PACKAGES, *more)
+        package: importlib.metadata.version(package) for package in (*PACKAGES, *more)
     }
 
 
@@ -152,7 +169,7 @@ def whole_object(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None if there is no file, or something else in it."""
     try:
         found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):  # ValueError: no JSON, or no text at all
+    except (OSError, ValueError, RecursionError):  # ValueError: no JSON, or no text at all
         return None
     return found if isinstance(found, dict) else None
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from modicum.doctor import EXTRAS
 from modicum.selection.memory import shown
 from modicum.show import console
 
@@ -31,9 +32,11 @@ def _machine(out: Console, found: dict[str, Any]) -> None:
     _line(out, "modicum", f"{versions.pop('modicum')}, Python {versions.pop('python')}")
     _line(out, "machine", f"{found['platform']}, {found['cores']} cores, {memory} of memory free")
     extras = {name: version for name, version in found["extras"].items() if version}
-    _line(out, "packages", ", ".join(f"{k} {v}" for k, v in {**versions, **extras}.items()))
-    if missing := [name for name, version in found["extras"].items() if version is None]:
-        _line(out, "not here", f"{', '.join(missing)}: for what needs them, see the README")
+    here = {**versions, **extras}.items()
+    _line(out, "packages", ", ".join(f"{name} {version or 'missing'}" for name, version in here))
+    missing = (EXTRAS[name] for name, version in found["extras"].items() if version is None)
+    if extra := sorted(set(missing)):
+        _line(out, "not here", f"pip install 'modicum[{','.join(extra)}]' brings what is not")
     for one in found["devices"]:
         how = "multiplies bfloat16" if one["bfloat16"] else "float32 only"
         _line(out, "device", ", ".join(filter(None, (one["device"], one["name"], how))))

@@ -11,8 +11,9 @@ put there by hand is not believed.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +30,7 @@ from modicum.spool import Spool, give_back
 KEY_BYTES = 16
 _HASH_BYTES = 16
 _KEY = pa.binary(KEY_BYTES)
+_SHARD = re.compile(r"[0-9]{20}-[0-9a-f]{32}")
 _AT_ONCE = 4096  # rows
 
 
@@ -181,9 +183,14 @@ class Store:
 
     def checked(self) -> tuple[int, list[str]]:
         """How many shards are as they were written, and the paths of those that are not."""
-        shards = sorted(self.folder.glob("*/*/*.safetensors"))
+        shards = sorted(self.shards())
         damaged = [str(path) for path in shards if not Block(path.parent)._believed(path)]
         return len(shards) - len(damaged), damaged
+
+    def shards(self) -> Iterator[Path]:
+        """Every file that is named as a shard is, and not, say, a model's weights."""
+        found = self.folder.glob("*/*/*.safetensors")
+        return (path for path in found if _SHARD.fullmatch(path.stem))
 
 
 @lru_cache(maxsize=1 << 14)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from modicum.cli.options import Json, print_json
+from modicum.errors import OptionError
 
 
 def show_command(
@@ -39,13 +40,15 @@ def doctor_command(
             show_default=False,
         ),
     ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Do not time the processor.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Do not time matrix products.")] = False,
     as_json: Json = False,
 ) -> None:
     """Say what is here (versions, devices, caches), or whether a folder is damaged."""
     from modicum.jobs.doctor import run_doctor
     from modicum.show_doctor import doctor
 
+    if fast and folder is not None:
+        raise OptionError(f"--fast is for the machine: leave it out, or {folder}")
     found = run_doctor(folder, fast)
     print_json(found) if as_json else doctor(found)
     raise typer.Exit(0 if found["ok"] else 1)

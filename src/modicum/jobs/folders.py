@@ -55,8 +55,8 @@ def once(
     if processes is None and launched():
         raise OptionError(f"{command['command']} runs in one process: only train takes several")
     first = processes is None or processes.first
-    made = not folder.exists()
     with held(folder) if first else nullcontext():
+        made = not folder.exists()
         again = open_run(folder, command) if first else False
         if processes is not None:
             again = processes.told(again)

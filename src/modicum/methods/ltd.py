@@ -24,6 +24,8 @@ from modicum.selection.memory import Need
 from modicum.views import View
 from modicum.views.hidden import Hidden
 
+_OUTSIDE = "outside the region"
+
 
 @dataclass(frozen=True)
 class Ltd:
@@ -67,8 +69,8 @@ class Ltd:
         taken_MD = context.chosen_vectors(self.view)
         for n, clusters in enumerate(_regions(nearest.order_C, nearest.votes_C, self.region)):
             inside_M = np.flatnonzero(np.isin(groups.labels_N, clusters))
-            if n == 1:  # only who asks for more rows than the region has comes here
-                context.notes.append(_used_up(groups.labels_N, nearest, self.region))
+            if n == 1:  # not all who come here take a row of it
+                context.remarks[_OUTSIDE] = self._used_up(groups.labels_N, nearest)
             inside_MD = vectors_ND[inside_M]
             steps = kcenter(
                 inside_MD,
@@ -79,19 +81,19 @@ class Ltd:
                 device=context.device,
             )
             for step in context.own_rows(steps):
-                outside = f"{step.gain:.4g} from the nearest earlier pick, outside the region"
+                outside = f"{step.gain:.4g} from the nearest earlier pick, {_OUTSIDE}"
                 yield step._replace(reason=outside) if n else step
             taken_MD = inside_MD if taken_MD is None else np.concatenate([taken_MD, inside_MD])
 
-
-def _used_up(labels_N: np.ndarray, nearest: Near, share: float) -> str:
-    first = _regions(nearest.order_C, nearest.votes_C, share)[0]
-    rows = int(np.isin(labels_N, first).sum())
-    return (
-        f"the budget is larger than the region of the target, {rows} rows in {len(first)} of "
-        f"{len(nearest.order_C)} clusters: the other picks are from outside it, nearest cluster "
-        "first; --set region=0.9 makes it wider, --set clusters=20 coarser"
-    )
+    def _used_up(self, labels_N: np.ndarray, nearest: Near) -> str:
+        first = _regions(nearest.order_C, nearest.votes_C, self.region)[0]
+        rows = int(np.isin(labels_N, first).sum())
+        return (
+            f"the budget is larger than the region of the target, {rows} rows in {len(first)} of "
+            f"{len(nearest.order_C)} clusters: the other picks are from outside it, nearest "
+            f"cluster first; a region above {self.region} makes it wider, fewer clusters than "
+            f"{self.clusters} coarser (--set)"
+        )
 
 
 def _regions(order_C: np.ndarray, votes_C: np.ndarray, share: float) -> list[np.ndarray]:

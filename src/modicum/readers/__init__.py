@@ -60,14 +60,16 @@ def read(
         before = 0 if unreadable is None else gathered.mark()
         try:
             inputs.append(read_input(one, len(inputs), columns, format, gathered.add))
-        except InputError as error:
-            if unreadable is None or len(unreadable) == len(found) - 1:
+        except (InputError, OptionError) as error:
+            if unreadable is None or len(found) == 1:
                 raise
             gathered.cut(before)
             unreadable.append(str(error))
+    if not inputs:
+        raise InputError("; ".join(unreadable or ()))
     seen = frozenset[str]().union(*(one.columns for one in inputs))
     absent = [name for name in columns.mapped.values() if name not in seen]
-    if absent and seen:
+    if absent and seen and not unreadable:  # else it may stand in one that is not read
         raise OptionError(
             f"no row has a column {', '.join(absent)}; columns are {some(sorted(seen))}"
         )

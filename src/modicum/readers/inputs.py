@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -265,7 +266,7 @@ def _example(path: Path) -> str:
     if not (isinstance(fields, dict) and fields):
         return "--fields instruction=COLUMN,output=COLUMN"
     named = ",".join(f"{role}={column}" for role, column in fields.items())
-    return f"the line that wrote it: --fields {named}"
+    return f"the line that wrote it: --fields {shlex.quote(named)}"
 
 
 def valid(text: str) -> str:

@@ -89,8 +89,8 @@ def _notes(lost: Lost) -> tuple[str, ...]:
     for (path, name), count in lost.items():
         found.setdefault(path, []).append(f"{name} ({count:,} row{'s' * (count > 1)})")
     return tuple(
-        f"columns of {path} that are not in the mix, for old rows are written in the shape of the "
-        f"new ones: {', '.join(names)}"
+        f"columns of {path} whose values are not in the mix, for old rows are written in the shape "
+        f"of the new ones: {', '.join(names)}"
         for path, names in found.items()
     )
 
