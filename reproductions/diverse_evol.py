@@ -35,14 +35,23 @@ def pieces(size: str) -> Iterator[Piece]:
     )
     pool_rows, held_out, seeds = LABELLED[size]
     columns = ("choices", "answer")
+    easy = shared.evenly(rows_of("pools/cls_train", columns, task="trec"), pool_rows)
+    asked = shared.evenly(rows_of("eval/cls_test", columns, task="trec"), held_out)
+    line = f"-m {METHODS.format(pool_rows // 100)} -k 4% --measure choice,loss "
+    line += "--train num_train_epochs=4"
     yield Piece(
         "trec",
         "The same on a task of six labels, by accuracy, at 4 %.",
-        shared.evenly(rows_of("pools/cls_train", columns, task="trec"), pool_rows),
-        shared.evenly(rows_of("eval/cls_test", columns, task="trec"), held_out),
-        f"-m {METHODS.format(pool_rows // 100)} -k 4% --full-seeds 1 --measure choice,loss "
-        f"--seeds {seeds} "
-        "--train num_train_epochs=4",
+        easy,
+        asked,
+        f"{line} --seeds {seeds} --no-full",
+    )
+    yield Piece(
+        "trec-whole",
+        "Do 4 % of those rows teach the task as well as all of them do? One seed.",
+        easy,
+        asked,
+        f"{line} --seeds 1 --full-seeds 1",
     )
 
 
