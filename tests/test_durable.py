@@ -28,6 +28,8 @@ ALLOWED = {
     ("training/saving.py", "save_model"),
     ("training/saving.py", "save_pretrained"),
     ("training/rehearsal.py", "save_model"),
+    ("training/apart.py", "save_file"),
+    ("runs.py", "rmdir"),
 }
 
 

@@ -140,7 +140,8 @@ def test_a_description_names_every_resolved_option_and_is_json():
 
 
 def test_option_names_follow_the_view_that_is_set():
-    assert option_names(KCenter(Lexical())) == ["view", "dimensions", "over", "normalise"]
+    names = ["view", "dimensions", "over", "normalise", "shards"]
+    assert option_names(KCenter(Lexical())) == names
 
 
 def test_a_room_holds_what_its_own_modules_define():

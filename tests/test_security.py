@@ -29,6 +29,10 @@ SOURCE = Path(modicum.__file__).parent
 NEVER_IMPORTED = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 NEVER_CALLED = {"eval", "exec", "compile", "os.system", "os.popen", "torch.load", "yaml.load"}
 NEVER_CALLED |= {"np.load", "numpy.load", "pickle.loads", "subprocess.run", "subprocess.Popen"}
+# This interpreter once more, without a shell, and no word of a row in the line.
+STARTED = {
+    ("apart", "subprocess.run([*_launch(recipe.processes), '-m', 'modicum.training.apart', name]")
+}
 
 
 def calls(tree: ast.AST) -> Iterator[ast.Call]:
@@ -44,7 +48,8 @@ def test_no_module_runs_what_it_reads(path: Path):
         if isinstance(node, ast.ImportFrom):
             assert node.module not in NEVER_IMPORTED
     for call in calls(tree):
-        assert ast.unparse(call.func) not in NEVER_CALLED
+        begun = ast.unparse(call).split("]", 1)[0] + "]"
+        assert ast.unparse(call.func) not in NEVER_CALLED or (path.stem, begun) in STARTED
         for given in call.keywords:
             if given.arg in ("trust_remote_code", "shell", "allow_pickle"):
                 assert not isinstance(given.value, ast.Constant) or given.value.value is False
