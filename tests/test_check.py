@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,9 @@ def test_sources_and_repeated_ids_are_counted():
     report = check(pool_with())
     assert report.sources == {"a": 3, "b": 2}
     assert report.repeated_ids == ("r4",)
+    turned = replace(report, sources={"few": 1, "most": 3, "also few": 1})
+    shown = [line.split(maxsplit=1)[1] for line in turned.lines() if line.startswith("   ")][:3]
+    assert shown == ["most", "also few", "few"]
 
 
 def test_percentiles_are_values_of_real_rows():

@@ -231,7 +231,8 @@ def _file_lines(files: Sequence[FileReport]) -> Iterator[str]:
 def _source_lines(sources: dict[str, int]) -> Iterator[str]:
     if len(sources) > 1:
         yield f"sources           {len(sources):,}"
-        yield from _first([f"{count:>9,}  {name}" for name, count in sources.items()])
+        largest = sorted(sources.items(), key=lambda each: (-each[1], each[0]))
+        yield from _first([f"{count:>9,}  {name}" for name, count in largest])
 
 
 def _token_lines(tokens: Tokens) -> Iterator[str]:
