@@ -32,11 +32,12 @@ from modicum import Pool, find_model
 from modicum.evaluation import generation
 from modicum.evaluation.options import option_losses
 from modicum.ledger import Ledger
-from modicum.measure import Loss, measure
+from modicum.measure import measure
 from modicum.meter import Meter
 from modicum.models import Model
 from modicum.render import ANSWER, TEMPLATE, Rendered
 from modicum.store import Store
+from modicum.wants import Loss
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "pool.jsonl"
 

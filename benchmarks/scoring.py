@@ -45,12 +45,13 @@ from transformers import PreTrainedModel
 from modicum import Pool, compiled, find_model
 from modicum.forward import answers_alone, start_token
 from modicum.ledger import Ledger
-from modicum.measure import HiddenState, Loss, measure
+from modicum.measure import measure
 from modicum.meter import Meter
 from modicum.models import Model
 from modicum.pool import Example
 from modicum.render import ANSWER, Rendered
 from modicum.store import Store
+from modicum.wants import HiddenState, Loss
 
 ALWAYS = {"cpu": 0.0, "cuda": 0.0}
 EAGER = "without a compiler"

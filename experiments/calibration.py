@@ -225,8 +225,8 @@ def _picked(folder: Path, arm: str, seed: int, rest: list[Row]) -> Path | None:
 
 def _losses(held_out: Path, pool: Path | None, run: Path, seed: int) -> Row:
     from modicum import Pool, find_model, train
-    from modicum.measure import Loss
     from modicum.meter import Meter
+    from modicum.wants import Loss
 
     model = find_model()
     if pool is not None:

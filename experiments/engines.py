@@ -18,12 +18,12 @@ import pieces
 from pieces import Row
 
 from modicum import Pool, find_model, select
-from modicum.measure import HiddenState, Loss
 from modicum.models import Model
 from modicum.scale import engine_of
 from modicum.scores.ifd import Ifd
 from modicum.store import Store
 from modicum.usable import meter_of, unusable
+from modicum.wants import HiddenState, Loss
 
 NAME = "engines"
 WANTS = (Loss(), Loss(prompt=False), HiddenState())

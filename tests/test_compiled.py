@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from modicum import compiled
-from modicum.measure import HiddenState, Loss
 from modicum.meter import Meter
 from modicum.store import Store
+from modicum.wants import HiddenState, Loss
 
 WANTS = [Loss(), HiddenState()]
 

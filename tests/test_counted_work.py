@@ -10,12 +10,12 @@ import pytest
 
 from modicum.evaluation.options import option_losses
 from modicum.ledger import Ledger
-from modicum.measure import HiddenState, Loss
 from modicum.meter import Meter
 from modicum.pool import Pool
 from modicum.selection import kcenter
 from modicum.selection.distances import Work
 from modicum.store import Store
+from modicum.wants import HiddenState, Loss
 
 ROOT = Path(__file__).parent.parent
 BOUNDS = json.loads((ROOT / "benchmarks" / "bounds.json").read_text(encoding="utf-8"))

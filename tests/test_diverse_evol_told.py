@@ -22,13 +22,13 @@ from diverse_evol_rounds import (
     seen,
 )
 from modicum.errors import AlignmentError, BudgetError, ModelError, TrainingError
-from modicum.measure import HiddenState
 from modicum.meter import Meter
 from modicum.models import Model
 from modicum.pool import Pool
 from modicum.scores.uncertainty import Entropy
 from modicum.selection import nearest_distance, vendi
 from modicum.views.hidden import Hidden
+from modicum.wants import HiddenState
 from quick_tuning import QuickTuning
 
 __all__ = ["choose", "known_rates", "quick"]

@@ -11,11 +11,11 @@ import pytest
 from modicum.errors import InputError, TrainingError
 from modicum.evaluation import options as module
 from modicum.evaluation.choices import choose, tasks_of
-from modicum.measure import Loss
 from modicum.meter import Meter
 from modicum.models import Model
 from modicum.pool import Pool, RawRow, Turn
 from modicum.store import Store
+from modicum.wants import Loss
 from tiny_tokenizers import CHATML
 
 ASKED = {"instruction": "Name a colour.", "output": "Blue"}

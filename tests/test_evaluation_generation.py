@@ -271,8 +271,8 @@ def test_nothing_is_warned_of(rendered, tiny_model, caplog, monkeypatch):
 
 
 def test_measuring_after_generating_gives_the_same_bits(tiny_pool, tiny_model, tmp_path):
-    from modicum.measure import Loss
     from modicum.store import Store
+    from modicum.wants import Loss
 
     before = Meter(tiny_model, Store(tmp_path / "before")).measured(tiny_pool, Loss())
     generate(render(tiny_pool, tiny_model.tokenizer), tiny_model, Ledger(), max_new_tokens=2)

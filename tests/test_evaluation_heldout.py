@@ -12,11 +12,11 @@ from modicum.evaluation.generation import generate
 from modicum.evaluation.heldout import Evaluated, evaluate, paired_differences
 from modicum.evaluation.measures import VERSION, scoring
 from modicum.ledger import Ledger
-from modicum.measure import Loss
 from modicum.meter import Meter
 from modicum.pool import Pool, RawRow, Turn
 from modicum.render import render
 from modicum.scores.loss import Loss as LossScore
+from modicum.wants import Loss
 
 HOW = "loss-v1"
 

@@ -18,12 +18,13 @@ from modicum import head, measure
 from modicum.errors import ModelError
 from modicum.forward import answers_alone, check_head, start_token
 from modicum.ledger import Ledger
-from modicum.measure import HiddenState, Loss, Uncertainty, row_keys
+from modicum.measure import row_keys
 from modicum.meter import Meter
 from modicum.models import find_model
 from modicum.render import ANSWER, TEMPLATE, USER, Rendered
 from modicum.scores.ifd import Ifd, IfdPpl
 from modicum.store import Store
+from modicum.wants import HiddenState, Loss, Uncertainty
 
 GIVEN, ALONE = Loss(), Loss(prompt=False)
 VIEWS = [HiddenState(layer, "mean", "row") for layer in (0, 1, -1)]

@@ -18,7 +18,6 @@ from safetensors.numpy import load_file
 
 from modicum import choose, estimate
 from modicum.estimate import Rates, calibrate, predict
-from modicum.measure import HiddenState, Loss, Uncertainty
 from modicum.meter import Meter
 from modicum.models import Model
 from modicum.parts import members
@@ -31,6 +30,7 @@ from modicum.store import Store
 from modicum.training import Recipe
 from modicum.views.hidden import Hidden
 from modicum.views.lexical import Lexical
+from modicum.wants import HiddenState, Loss, Uncertainty
 from quick_tuning import EPOCHS, QuickTuning
 
 RATES = Rates(

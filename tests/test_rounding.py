@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from modicum.measure import Loss
 from modicum.meter import Meter
 from modicum.models import find_model
 from modicum.pool import Pool, RawRow, Turn
 from modicum.store import Store
+from modicum.wants import Loss
 
 GIVEN = Loss()
 

@@ -16,7 +16,6 @@ import pytest
 
 from modicum.choose import Selection, select
 from modicum.errors import ModelError, OptionError
-from modicum.measure import HiddenState, Loss, Uncertainty
 from modicum.meter import Meter
 from modicum.models import Model
 from modicum.pool import Pool
@@ -25,6 +24,7 @@ from modicum.scoring import score
 from modicum.selection import kmeans, near_target
 from modicum.selection.clusters import LEARNED_ROWS
 from modicum.store import Store
+from modicum.wants import HiddenState, Loss, Uncertainty
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'modicum[ray]'")
 

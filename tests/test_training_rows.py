@@ -12,11 +12,11 @@ from datasets import Dataset
 from torch.nn.functional import cross_entropy
 
 from modicum.errors import InputError, OptionError, TrainingError
-from modicum.measure import Loss
 from modicum.render import ANSWER, TEMPLATE, USER, Rendered
 from modicum.training import Recipe, tune
 from modicum.training.rows import IGNORED, check_arrived, dataset, learned_tokens, packed
 from modicum.training.tune import start
+from modicum.wants import Loss
 
 PACKED: dict[str, Any] = {"max_length": 1024}  # all rows of the small pool in one pack
 ONE_BY_ONE: dict[str, Any] = {"packing": False, "per_device_train_batch_size": 12}

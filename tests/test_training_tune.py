@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 from modicum import train
 from modicum.errors import RunError, TrainingError
 from modicum.ledger import Ledger
-from modicum.measure import Loss
 from modicum.meter import Meter
 from modicum.models import Model, find_model
 from modicum.pool import Pool
@@ -27,6 +26,7 @@ from modicum.render import Rendered
 from modicum.store import Store
 from modicum.training import Recipe, Tuned, trainer, tune
 from modicum.training.tune import start
+from modicum.wants import Loss
 
 tuning = importlib.import_module("modicum.training.tune")  # `tune` is the function
 FAST: dict[str, Any] = {"learning_rate": 0.01, "gradient_accumulation_steps": 1}

@@ -11,11 +11,11 @@ import torch
 from modicum import head, measure
 from modicum.forward import make_ready
 from modicum.head import of_tokens
-from modicum.measure import HiddenState, Loss, Uncertainty
 from modicum.meter import Meter
 from modicum.render import ANSWER
 from modicum.scores.uncertainty import Entropy, LeastConfidence, Margin
 from modicum.store import Store
+from modicum.wants import HiddenState, Loss, Uncertainty
 
 SCORES = [LeastConfidence(), Margin(), Entropy()]
 WANTS = [Uncertainty(kind) for kind in ("least-confidence", "margin", "entropy")]

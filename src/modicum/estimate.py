@@ -15,10 +15,11 @@ import numpy as np
 
 from modicum.batches import plan_batches
 from modicum.ledger import Ledger
-from modicum.measure import BATCH_TOKENS, Loss, Want, measure
+from modicum.measure import BATCH_TOKENS, measure
 from modicum.plan import Work
 from modicum.store import Store
 from modicum.training.options import Recipe
+from modicum.wants import Loss, Want
 
 if TYPE_CHECKING:
     from modicum.models import Model

@@ -63,6 +63,28 @@ def answer_means(
     return means
 
 
+def openings(
+    network: PreTrainedModel, hidden_BTD: torch.Tensor, batch: Batch, tokens: Sequence[int]
+) -> dict[int, np.ndarray]:
+    """(B,) float32 of each token: ln p of it where a row's first answer begins.
+
+    NaN where there is no answer, or nothing before it.
+    """
+    import torch
+
+    answer_BT = batch.kinds_BT.to(hidden_BTD.device) == ANSWER
+    first_B = answer_BT.int().argmax(1)  # 0 too where there is none
+    found_B = torch.full((len(first_B), len(tokens)), torch.nan, device=hidden_BTD.device)
+    rows_R = torch.nonzero(first_B)[:, 0]
+    for start in range(0, len(rows_R), CHUNK):
+        rows_P = rows_R[start : start + CHUNK]
+        with torch.inference_mode():
+            logits_PV = head(network, hidden_BTD[rows_P, first_B[rows_P] - 1])
+            found_B[rows_P] = logits_PV.log_softmax(1)[:, list(tokens)]
+    columns = found_B.cpu().numpy()
+    return {token: columns[:, k] for k, token in enumerate(tokens)}
+
+
 def token_values(
     network: Any,
     hidden_MD: torch.Tensor,

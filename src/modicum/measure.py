@@ -13,18 +13,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from modicum import compiled
 from modicum.batches import plan_batches
 from modicum.forward import Batch, answers_alone, forward_hidden, make_ready, start_token
-from modicum.head import OfToken, Unsure, answer_means
+from modicum.head import OfToken, answer_means, openings
 from modicum.ledger import Ledger
 from modicum.progress import progress
 from modicum.render import Rendered
 from modicum.store import Block, Store
+from modicum.wants import HiddenState, Loss, Opening, Uncertainty, Want
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -36,54 +37,6 @@ FLUSH_SECONDS = 20.0  # what a killed run can lose at most, plus one batch
 BATCH_TOKENS = 4096  # 1.5 times as fast as 1,024 for rows of 128 tokens on two cores
 VERSION = 1  # part of every key: raise it when a measurement changes its meaning
 
-Pooling = Literal["weighted", "mean", "last"]
-Over = Literal["row", "answer", "instruction"]
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Mean negative log-likelihood (nats per token) of the learned answers.
-
-    With `prompt`, given everything before them; without, each answer after a start token only.
-    The turn's end token counts as part of the answer.
-    """
-
-    prompt: bool = True
-
-    @property
-    def name(self) -> str:
-        return "loss" if self.prompt else "loss-alone"
-
-
-@dataclass(frozen=True)
-class HiddenState:
-    """Hidden states of one layer, pooled over tokens in float32 and kept with float16's 11 bits."""
-
-    layer: int = -1
-    pooling: Pooling = "weighted"
-    over: Over = "row"
-
-    @property
-    def name(self) -> str:
-        return f"hidden-{self.layer}-{self.pooling}-{self.over}"
-
-
-@dataclass(frozen=True)
-class Uncertainty:
-    """How unsure the model is of the learned answers' tokens, given everything before them.
-
-    The mean, over the tokens whose loss `Loss()` is of, of a number of the distribution p over the
-    vocabulary: 1 − max p, or the largest p less the second largest, or −Σ p ln p in nats.
-    """
-
-    kind: Unsure
-
-    @property
-    def name(self) -> str:
-        return f"uncertainty-{self.kind}"
-
-
-Want = Loss | Uncertainty | HiddenState
 _ALONE = Loss(prompt=False)
 
 
@@ -282,7 +235,7 @@ def send(
     body: Module | None,
     rendered: Rendered,
     rows_B: np.ndarray,
-    wants: Iterable[Want],
+    wants: Sequence[Want],
     number: int,
 ) -> Passed:
     """These rows through the model, as one batch; `body` stands for its layers."""
@@ -313,14 +266,13 @@ def _first_of_each(keys: list[bytes], lengths_N: np.ndarray) -> np.ndarray:
 
 
 def _forward(
-    network: PreTrainedModel, body: Module | None, batch: Batch, wants: Iterable[Want]
+    network: PreTrainedModel, body: Module | None, batch: Batch, wants: Sequence[Want]
 ) -> dict[Want, np.ndarray]:
     kinds: dict[Want, OfToken] = {}
-    states: list[HiddenState] = []
+    states = [want for want in wants if isinstance(want, HiddenState)]
+    first = [want for want in wants if isinstance(want, Opening)]
     for want in wants:
-        if isinstance(want, HiddenState):
-            states.append(want)
-        else:
+        if isinstance(want, Loss | Uncertainty):
             kinds[want] = "loss" if isinstance(want, Loss) else want.kind
     hidden = forward_hidden(network, batch, layers_of(states), body)
     result: dict[Want, np.ndarray] = {
@@ -329,6 +281,9 @@ def _forward(
     if kinds:
         means = answer_means(network, hidden[-1], batch, list(kinds.values()))
         result |= {want: means[kind] for want, kind in kinds.items()}
+    if first:
+        found = openings(network, hidden[-1], batch, [want.token for want in first])
+        result |= {want: found[want.token] for want in first}
     return result
 
 

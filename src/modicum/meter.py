@@ -19,8 +19,9 @@ from modicum.render import Rendered, render
 from modicum.store import Store
 
 if TYPE_CHECKING:
-    from modicum.measure import Engine, Want
+    from modicum.measure import Engine
     from modicum.models import Model
+    from modicum.wants import Want
 
 _SHOWN_AFTER = 1000  # rendered rows
 

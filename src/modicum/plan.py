@@ -10,8 +10,8 @@ import numpy as np
 
 from modicum.errors import OptionError
 from modicum.forward import answers_alone
-from modicum.measure import HiddenState, Loss, Want
 from modicum.training.options import PACK, Recipe
+from modicum.wants import HiddenState, Loss, Want
 
 if TYPE_CHECKING:
     from modicum.context import Context

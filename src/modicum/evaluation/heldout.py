@@ -16,10 +16,10 @@ from modicum.evaluation.choices import choose
 from modicum.evaluation.judge import Asked, Judge, length_controlled, relative_score
 from modicum.evaluation.measures import MAY_MISS, VALUES, WRITTEN, check_measures, scoring
 from modicum.ledger import Ledger
-from modicum.measure import Loss
 from modicum.meter import Meter
 from modicum.pool import Example, Pool
 from modicum.training.rows import learned_tokens
+from modicum.wants import Loss
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from modicum.evidence.contest import Contest
 from modicum.evidence.run import arms_of
 from modicum.evidence.selecting import question, reach, seed_of
 from modicum.ledger import Ledger
-from modicum.measure import Loss
 from modicum.plan import Work, passes, summed, training, wants_of
+from modicum.wants import Loss
 
 if TYPE_CHECKING:
     from modicum.methods import Method

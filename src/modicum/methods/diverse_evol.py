@@ -17,7 +17,6 @@ import numpy as np
 
 from modicum.context import Context, aligned, unseen_by
 from modicum.errors import OptionError, TrainingError
-from modicum.measure import Want
 from modicum.meter import Meter
 from modicum.methods.k_center import kcenter_need
 from modicum.plan import Work, own_recipe, passes, scaled, training, wants_of
@@ -29,6 +28,7 @@ from modicum.selection.quotas import Quota, quotas, within
 from modicum.training import Evolving, Rounds, from_json, to_json
 from modicum.views import View
 from modicum.views.hidden import Hidden
+from modicum.wants import Want
 
 _BASE_VIEW = Hidden(pooling="mean", normalise=False)  # in which the paper counts diversity
 _TOLD = ("rows", "steps", "epochs", "tokens_seen", "seconds")  # of a tuning

@@ -15,7 +15,6 @@ import numpy as np
 
 from modicum.context import Context
 from modicum.errors import OptionError
-from modicum.measure import Want
 from modicum.models import Model, find_model
 from modicum.plan import Work, own_recipe, passes, training
 from modicum.pool import Pool
@@ -23,6 +22,7 @@ from modicum.render import template_fingerprint
 from modicum.scores.loss import Loss
 from modicum.selection import Budget, Step
 from modicum.training import tune
+from modicum.wants import Want
 
 # Nats. Below it the base already knows the answer, and bfloat16's rounding is a large share of it.
 SMALLEST = 0.02

@@ -18,10 +18,11 @@ import numpy as np
 from modicum import errors
 from modicum.errors import ModelError, ModicumError
 from modicum.ledger import Ledger
-from modicum.measure import HiddenState, Passed, Run, Want, Work, layers_of, send
+from modicum.measure import Passed, Run, Work, layers_of, send
 from modicum.models import Model, embedded, find_model, first_line, weights
 from modicum.render import Rendered
 from modicum.scale.cluster import places
+from modicum.wants import HiddenState, Want
 
 if TYPE_CHECKING:
     from torch.nn import Module

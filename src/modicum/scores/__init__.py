@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
-from modicum.measure import Want
 from modicum.meter import Meter
 from modicum.pool import Pool
+from modicum.wants import Want
 
 
 class Score(Protocol):

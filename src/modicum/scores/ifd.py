@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from modicum.measure import Loss, Want
 from modicum.meter import Meter
 from modicum.pool import Pool
+from modicum.wants import Loss, Want
 
 _BOTH: tuple[Want, ...] = (Loss(), Loss(prompt=False))
 

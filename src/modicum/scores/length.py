@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from modicum.measure import Want
 from modicum.meter import Meter
 from modicum.pool import Pool
+from modicum.wants import Want
 
 
 @dataclass(frozen=True)

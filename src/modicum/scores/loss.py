@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from modicum import measure
 from modicum.meter import Meter
 from modicum.pool import Pool
+from modicum.wants import Loss as AnswerLoss
+from modicum.wants import Want
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Loss:
     """
 
     name: ClassVar[str] = "loss"
-    wants: ClassVar[tuple[measure.Want, ...]] = (measure.Loss(),)
+    wants: ClassVar[tuple[Want, ...]] = (AnswerLoss(),)
 
     def __call__(self, pool: Pool, meter: Meter) -> np.ndarray:
         return meter.measured(pool, self.wants[0])

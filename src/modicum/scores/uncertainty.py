@@ -17,9 +17,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from modicum.measure import Uncertainty, Want
 from modicum.meter import Meter
 from modicum.pool import Pool
+from modicum.wants import Uncertainty, Want
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import numpy as np
 
 from modicum.estimate import calibrate, predict
 from modicum.evaluation.measures import WRITTEN
-from modicum.measure import Loss
 from modicum.plan import Work, passes, summed, training, wants_of
 from modicum.replay import Replay
 from modicum.replay.deciding import stage_of
 from modicum.stream.course import Course
+from modicum.wants import Loss
 
 
 def foretold(

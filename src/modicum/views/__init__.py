@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from modicum.measure import Want
 from modicum.meter import Meter
 from modicum.pool import Pool
+from modicum.wants import Want
 
 
 class View(Protocol):

@@ -14,12 +14,13 @@ import numpy as np
 from modicum.cache import file_hash
 from modicum.errors import ModelError, OptionError
 from modicum.geometry import blocks_of, finished, whitener
-from modicum.measure import FLUSH_SECONDS, Want
+from modicum.measure import FLUSH_SECONDS
 from modicum.meter import Meter
 from modicum.models import first_line, from_hub, quiet, weights
 from modicum.pool import Pool, texts
 from modicum.progress import progress
 from modicum.store import Block
+from modicum.wants import Want
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

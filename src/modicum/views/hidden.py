@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from modicum.geometry import blocks_of, finished, whitener
-from modicum.measure import HiddenState, Over, Pooling
 from modicum.meter import Meter
 from modicum.pool import Pool
+from modicum.wants import HiddenState, Over, Pooling
 
 
 @dataclass(frozen=True)

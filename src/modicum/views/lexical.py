@@ -11,9 +11,9 @@ import numpy as np
 
 from modicum.errors import OptionError
 from modicum.geometry import BLOCK, finished
-from modicum.measure import Want
 from modicum.meter import Meter
 from modicum.pool import Pool, texts
+from modicum.wants import Want
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
