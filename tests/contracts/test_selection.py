@@ -27,17 +27,24 @@ from modicum.selection import (
     band,
     by_quota,
     coresets,
+    densities,
+    facility,
+    inverse_propensity,
     kcenter,
     kmeans,
+    near_groups,
     near_target,
     uniform,
 )
 from modicum.selection.clusters import needs as kmeans_needs
 from modicum.selection.coresets import needs as coresets_needs
+from modicum.selection.density import needs as density_needs
+from modicum.selection.facility import needs as facility_needs
 from modicum.selection.kcenter import needs as kcenter_needs
 from modicum.selection.memory import needs as order_needs
 from modicum.selection.nearest import needs as near_needs
 from modicum.selection.threshold import needs as apart_needs
+from modicum.selection.turns import needs as turns_needs
 
 # What spends steps or shares a budget, what compares and weighs, where, and what checks arrays.
 NOT_SELECTORS = {
@@ -75,7 +82,12 @@ CALLS: dict[str, Callable[[Example, int], Iterator[Step]]] = {
     "band": lambda e, seed: band(e.values_N, "top"),
     "by_quota": lambda e, seed: by_quota(e.labels_N, e.values_N),
     "coresets": lambda e, seed: coresets(e.vectors_ND, len(e.vectors_ND), 4, seed=seed),
+    "facility": lambda e, seed: facility(e.vectors_ND),
+    "inverse_propensity": lambda e, seed: inverse_propensity(1 + e.values_N, seed),
     "kcenter": lambda e, seed: kcenter(e.vectors_ND, seed=seed),
+    "near_groups": lambda e, seed: near_groups(
+        e.vectors_ND, e.target_MD, ["a", "b", "a"][: len(e.target_MD)]
+    ),
     "near_target": lambda e, seed: near_target(e.vectors_ND, e.target_MD),
     "uniform": lambda e, seed: uniform(len(e.vectors_ND), seed),
 }
@@ -89,8 +101,12 @@ NEEDS: dict[str, Needs] = {
     "band": lambda n, d, memory: order_needs(n),
     "by_quota": lambda n, d, memory: order_needs(n),
     "coresets": lambda n, d, memory: coresets_needs(n, d, picks=500, shards=4, memory=memory),
+    "densities": lambda n, d, memory: density_needs(n, d, memory=memory),
+    "facility": lambda n, d, memory: facility_needs(n, d, memory=memory),
+    "inverse_propensity": lambda n, d, memory: order_needs(n),
     "kcenter": lambda n, d, memory: kcenter_needs(n, d, memory=memory),
     "kmeans": lambda n, d, memory: kmeans_needs(n, d, clusters=20, memory=memory),
+    "near_groups": lambda n, d, memory: turns_needs(n, d, 60, groups=3, memory=memory),
     "near_target": lambda n, d, memory: near_needs(n, d, targets=60, memory=memory),
     "uniform": lambda n, d, memory: order_needs(n),
 }
@@ -98,8 +114,13 @@ NEEDS: dict[str, Needs] = {
 LARGE: dict[str, Callable[[Example, int | None], Any]] = {
     "apart": lambda e, memory: apart(e.vectors_ND, e.values_N, 0.4, memory=memory),
     "coresets": lambda e, memory: coresets(e.vectors_ND, 500, 4, memory=memory),
+    "densities": lambda e, memory: iter(densities(e.vectors_ND, 1.0, 0, memory=memory)),
+    "facility": lambda e, memory: islice(facility(e.vectors_ND, memory=memory), 200),
     "kcenter": lambda e, memory: islice(kcenter(e.vectors_ND, memory=memory), 500),
     "kmeans": lambda e, memory: iter(kmeans(e.vectors_ND, 20, 0, memory=memory)),
+    "near_groups": lambda e, memory: near_groups(
+        e.vectors_ND, e.target_MD, [str(m % 3) for m in range(len(e.target_MD))], memory=memory
+    ),
     "near_target": lambda e, memory: near_target(e.vectors_ND, e.target_MD, memory=memory),
 }
 
@@ -271,7 +292,7 @@ def peak(name: str, pool: Example, memory: int | None) -> int:
 
 
 def test_every_selector_says_what_memory_it_needs() -> None:
-    assert sorted(NEEDS) == sorted([*FOUND, "kmeans"])
+    assert sorted(NEEDS) == sorted([*FOUND, "densities", "kmeans"])
     assert {name for name in FOUND if "vectors_ND" in FOUND[name].__annotations__} < set(LARGE)
 
 

@@ -14,12 +14,15 @@ from modicum.selection.apportion import apportion
 from modicum.selection.budget import Budget, Step, spend
 from modicum.selection.clusters import Clusters, Near, by_quota, kmeans, near
 from modicum.selection.coresets import coresets
+from modicum.selection.density import densities, inverse_propensity
 from modicum.selection.diversity import nearest_distance, vendi
+from modicum.selection.facility import facility
 from modicum.selection.kcenter import kcenter
 from modicum.selection.nearest import near_target
 from modicum.selection.ranking import balanced, band, uniform
 from modicum.selection.threshold import apart
 from modicum.selection.transport import pairwise, wasserstein
+from modicum.selection.turns import near_groups
 
 __all__ = [
     "Budget",
@@ -32,9 +35,13 @@ __all__ = [
     "band",
     "by_quota",
     "coresets",
+    "densities",
+    "facility",
+    "inverse_propensity",
     "kcenter",
     "kmeans",
     "near",
+    "near_groups",
     "near_target",
     "nearest_distance",
     "pairwise",
