@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import urllib.request
@@ -32,8 +33,9 @@ class Server:
 
     `misbehave` is called with the instruction and how often it was asked before; it returns a
     status, or a text to reply, or bytes for a whole body, or the error of a 400, or None.
-    `about` says what of a message counts as the instruction, `reply` what the model makes of it.
-    With an `upstream` it is a proxy: what it does not misbehave about, that address answers.
+    `chances` are sent to who wishes for logprobs. `about` says what of a message counts as the
+    instruction, `reply` what the model makes of it. With an `upstream` it is a proxy: what it
+    does not misbehave about, that address answers.
     """
 
     def __init__(self) -> None:
@@ -43,6 +45,7 @@ class Server:
         self.bodies: list[dict[str, Any]] = []
         self.about: Callable[[str], str] = instruction_in
         self.reply: Callable[[str], str] = first_word
+        self.chances: Callable[[str], dict[str, float]] | None = None  # of a reply's first token
         self.upstream = ""
         self.finish = "stop"
         self.status = 200  # unless `misbehave` gives one
@@ -52,6 +55,7 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                self.wished = body.get("logprobs")
                 text = outer.about(body["messages"][0]["content"])
                 with lock:
                     before = outer.asked.count(text)
@@ -73,7 +77,11 @@ class Server:
                 if status == 200:
                     said = special if isinstance(special, str) else outer.reply(text)
                     message = {"content": said}
-                    choices = [{"message": message, "finish_reason": outer.finish}]
+                    choices: list[dict[str, Any]] = [
+                        {"message": message, "finish_reason": outer.finish}
+                    ]
+                    if outer.chances and self.wished:
+                        choices[0]["logprobs"] = logprobs(outer.chances(text))
                     body = {"choices": choices, "usage": {"total_tokens": 10}}
                 sent = special if isinstance(special, bytes) else json.dumps(body).encode()
                 self.send_response(status)
@@ -88,6 +96,12 @@ class Server:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+
+def logprobs(chances: dict[str, float]) -> dict[str, Any]:
+    """As a reply has them, of its first token."""
+    listed = [{"token": token, "logprob": math.log(p)} for token, p in chances.items()]
+    return {"content": [{**listed[0], "top_logprobs": listed}]}
 
 
 def forwarded(url: str, body: dict[str, Any]) -> bytes:

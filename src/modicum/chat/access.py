@@ -22,6 +22,7 @@ class Role(NamedTuple):
     stage: str  # "tag"
     doing: str  # "tagging"
     folder: str  # "tags"
+    names: str = ""  # how its model is named on the command line; "": by an option of its own
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Access:
     at_once: int  # requests
     max_retries: int
     timeout: float  # seconds
+    top: int = 0  # so many likeliest beginnings of a reply are asked for, and nothing else of it
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -49,9 +51,8 @@ class Access:
                 f"put a key into {KEY}"
             )
         if not self.model.strip():
-            raise OptionError(
-                f"which model of {self.url}? give its name: --{self.role.who}-model NAME"
-            )
+            named = self.role.names or f"--{self.role.who}-model NAME"
+            raise OptionError(f"which model of {self.url}? give its name: {named}")
         least = {"max_tokens": 1, "at_once": 1, "max_retries": 0}
         for option, value in least.items():
             if getattr(self, option) < value:

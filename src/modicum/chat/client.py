@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,8 @@ class Chat:
         usual = {"max_tokens": self._access.max_tokens, "temperature": 0}
         names = {name: _INSTEAD[name] if name in refused else name for name in usual}
         options: dict[str, Any] = {new: usual[old] for old, new in names.items() if new}
+        if self._access.top:
+            options |= {"logprobs": True, "top_logprobs": self._access.top}
         done: ChatCompletion = self._client.chat.completions.create(
             model=self._access.model, messages=[{"role": "user", "content": content}], **options
         )
@@ -87,9 +90,21 @@ class Chat:
             return Reply(key, None, 0, "answered, but not as a chat endpoint does")
         text = choices[0].message.content
         tokens = (done.usage.total_tokens if done.usage else 0) or 0
+        if self._access.top:
+            return Reply(key, "", tokens, "", self._chances(choices[0]))
         cut = choices[0].finish_reason == "length"
         fault = f"the reply was cut at max_tokens={self._access.max_tokens}" if cut else ""
         return Reply(key, _without_key(text) if isinstance(text, str) else "", tokens, fault)
+
+    def _chances(self, choice: Any) -> dict[str, float]:
+        """How likely each of a reply's likeliest beginnings is. Some servers ignore the wish."""
+        given = getattr(getattr(choice, "logprobs", None), "content", None)
+        if not given or not (listed := getattr(given[0], "top_logprobs", None)):
+            raise OptionError(
+                f"{self._access} replied without the logprobs asked for; use a server that gives "
+                "them (vLLM, llama.cpp, OpenAI), or ask a model here: leave url out"
+            )
+        return {each.token: math.exp(each.logprob) for each in listed}
 
     def _failed(self, error: OpenAIError) -> ModicumError:
         from openai import APIStatusError, APITimeoutError

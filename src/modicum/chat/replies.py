@@ -20,6 +20,7 @@ class Reply(NamedTuple):
     text: str | None  # None: the endpoint refused to answer this
     tokens: int
     fault: str  # what is wrong with it whatever it says: refused, broken, cut; "" for nothing
+    chances: dict[str, float] | None = None  # of its likeliest beginnings
 
 
 def hashed(text: str) -> str:
@@ -40,7 +41,8 @@ class Replies:
     @classmethod
     def of(cls, access: Access, prompt: str) -> Replies:
         """Where the cache keeps them: another file for everything that can change a reply."""
-        asked = json.dumps([access.url.rstrip("/"), access.model, prompt, access.max_tokens])
+        told = [access.url.rstrip("/"), access.model, prompt, access.max_tokens]
+        asked = json.dumps([*told, access.top] if access.top else told)
         return cls(cache_folder() / access.role.folder / f"{hashed(asked)}.jsonl")
 
     def read(self) -> dict[str, Reply]:

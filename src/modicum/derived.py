@@ -1,0 +1,38 @@
+"""Rows made of a pool's rows, by which a model is asked something about each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from modicum.meter import Meter
+from modicum.pool import Pool, RawRow, Turn
+from modicum.wants import Want
+
+
+def derived(pool: Pool, turns: Iterable[tuple[Turn, ...]]) -> Pool:
+    """For each row of the pool one of the same id, with these turns."""
+    both = zip(pool.ids, turns, strict=True)
+    return Pool.build(RawRow(id, "", "", said, 0, n, 0, 0) for n, (id, said) in enumerate(both))
+
+
+def question(user: str, answer: str) -> tuple[Turn, ...]:
+    """What a user says, and the answer to it, which is learned."""
+    return (Turn("user", user, False), Turn("assistant", answer, True))
+
+
+def measured(pool: Pool, made: Pool, wants: Sequence[Want], meter: Meter) -> np.ndarray:
+    """(W, N) float32: what is wanted of the rows that were `made` of a pool's rows.
+
+    NaN where the window does not hold a row made, and of a row that has no answer itself.
+    """
+    asked_N = meter.rendered(pool).lengths_N > 0
+    lengths_N = meter.rendered(made).lengths_N
+    rows_M = np.flatnonzero(asked_N & (lengths_N > 0) & (lengths_N <= meter.max_tokens))
+    kept = meter.narrow(made, rows_M)
+    meter.prepare(kept, wants)
+    values_WN = np.full((len(wants), len(made)), np.nan, dtype=np.float32)
+    for values_N, want in zip(values_WN, wants, strict=True):
+        values_N[rows_M] = meter.measured(kept, want)
+    return values_WN
