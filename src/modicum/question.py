@@ -23,7 +23,6 @@ from modicum.context import Context
 from modicum.errors import InputError, OptionError
 from modicum.estimate import calibrate, predict
 from modicum.free import free_memory
-from modicum.measure import Want
 from modicum.meter import Meter
 from modicum.overlap import Overlap, decontaminate
 from modicum.parts import build, describe, find
@@ -33,6 +32,7 @@ from modicum.selection.budget import Budget
 from modicum.selection.memory import Need, parse
 from modicum.training.options import Recipe
 from modicum.usable import TooLong, check_seed, unusable
+from modicum.wants import Want
 
 if TYPE_CHECKING:
     from modicum.methods import Method
@@ -57,7 +57,13 @@ class Question:
         if hasattr(self.part, "plan"):
             works: list[Work] = self.part.plan(self.context)
             return works
-        return passes(self.context.meter.rendered(self.context.pool), self.wants())
+        pool, meter = self.context.pool, self.context.meter
+        works = passes(meter.rendered(pool), self.wants())
+        for part in _parts(self.part):
+            if hasattr(part, "further"):  # it asks about rows that it makes of the pool's
+                made, wants = part.further(pool, meter)
+                works += passes(meter.rendered(made), wants)
+        return works
 
     @cached_property
     def selectors(self) -> list[Need]:

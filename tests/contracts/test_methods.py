@@ -25,19 +25,29 @@ from modicum.store import Store
 METHODS = members("modicum.methods")
 # What `select` must be given besides a pool and a model; "target" stands for rows 2 to 4.
 NEEDS: dict[str, tuple[str, ...]] = {
+    "ask-llm": (),
+    "deita": (),
+    "density": (),
     "diverse-evol": (),
+    "facility": (),
     "ifd": (),
     "ifd-ppl": (),
     "k-center": (),
     "kmeans": (),
+    "kpig": (),
     "lobass": (),
     "lobass-raw": (),
     "longest": (),
     "ltd": ("target",),
     "random": (),
+    "rds": ("target",),
+    "selective-reflection": (),
+    "semdedup": (),
+    "superfilter": (),
 }
-# Random weights find half the rows misleading (IFD ≥ 1); those are offered here, too.
+# Random weights find half the rows misleading (IFD ≥ 1), and all alike; they are offered here, too.
 OPTIONS: dict[str, dict[str, Any]] = {
+    "deita": {"max_similarity": 1.0},
     "diverse-evol": {"initial": 2, "per_round": 5, "epochs": 1},
     "ifd": {"drop_above_one": False},
     "ifd-ppl": {"drop_above_one": False},
@@ -45,6 +55,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "lobass": {"epochs": 1},
     "lobass-raw": {"epochs": 1},
     "ltd": {"clusters": 3},
+    "selective-reflection": {"accept": 1000.0},
+    "semdedup": {"clusters": 3, "max_similarity": 1.0},
+    "superfilter": {"share": 1.0, "drop_above_one": False},
 }
 MEASURE_NOTHING = {"random"}
 ORDER = ["picked", "order", "gain", "round", "reason"]
