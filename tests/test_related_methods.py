@@ -12,6 +12,8 @@ from modicum.models import Model
 from modicum.plan import passes
 from modicum.pool import Example, Pool, RawRow, Turn
 from modicum.question import ask
+from modicum.replay import Stage, Task
+from modicum.replay.kpig import Kpig
 from modicum.scores.ifd import IfdPpl
 from modicum.scores.key_gain import KeyGain, masked
 from modicum.scores.opinions import Worth
@@ -216,3 +218,24 @@ def test_what_a_method_cannot_take_is_refused_before_anything_is_measured(
 ):
     with pytest.raises(OptionError, match=said):
         select(POOL, name, 3, tiny_model, **options)  # type: ignore[arg-type]
+
+
+def test_kpig_replays_more_of_the_task_that_needs_its_key_words_less(
+    tiny_model: Model, store: Store
+):
+    sums, prose = POOL.take([0, 3, 6]), POOL.take([1, 2, 4, 5])
+    meter = Meter(tiny_model, store)
+    means = [float(KeyGain()(pool, meter).mean()) for pool in (sums, prose)]
+    old, new = (Task("sums", sums), Task("prose", prose)), Task("new", POOL.take([0]))
+    stage = Stage(old, new, 4, meter, meter)
+    plan = Kpig()(stage)
+    assert plan.weight_J == pytest.approx(np.exp(-np.array(means)))
+    assert plan.quota_J.sum() == 4
+    assert stage.facts["key-gain"] == pytest.approx(
+        dict(zip(("sums", "prose"), means, strict=True))
+    )
+    for pool, steps in zip((sums, prose), plan.steps, strict=True):
+        lowest = np.argsort(KeyGain()(pool, meter), kind="stable")[: len(steps)]
+        assert [step.pick for step in steps] == lowest.tolist()
+    evenly = Kpig(how_much="uniform")(Stage(old, new, 4, meter, meter))
+    assert evenly.quota_J.tolist() == [2, 2]
