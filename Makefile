@@ -52,12 +52,12 @@ bench: .venv/installed-dev
 
 # Hours, in pieces: what is finished is not done again. Needs MODICUM_DATA, a folder of real pools.
 experiments: .venv/installed-dev
-	for each in kills large bases coresets engines; do $(BIN)/python experiments/$$each.py || exit 1; done
+	for each in kills large bases coresets copies engines; do $(BIN)/python experiments/$$each.py || exit 1; done
 	$(BIN)/python experiments/planted.py
 
 # Each paper's claim on a small scale; a day on two cores, in pieces that go on where they stopped.
 reproductions: .venv/installed-dev
-	for each in known dolly ltd diverse_evol lobass inscl; do $(BIN)/python reproductions/$$each.py || exit 1; done
+	for each in known dolly field ltd diverse_evol lobass inscl; do $(BIN)/python reproductions/$$each.py || exit 1; done
 	$(BIN)/python reproductions/results.py
 
 # The pages of docs/ as a site, into build/site.

@@ -21,10 +21,11 @@ class Density:
     """Draw rows the more likely, the fewer others lie around them in the view.
 
     The paper sums kernels by a sketch of hashes over a whole crawl; here a row meets all others,
-    or 2,000 of them drawn by the seed. What is far nearer than `bandwidth` counts as the same.
+    or 2,000 of them drawn by the seed. What is far nearer than `bandwidth` counts as the same;
+    hidden states are whitened, for as they are all rows are that near.
     """
 
-    view: View = field(default_factory=Hidden)
+    view: View = field(default_factory=lambda: Hidden(whiten=True))
     bandwidth: float = 0.5
 
     name: ClassVar[str] = "density"

@@ -27,12 +27,13 @@ class SemDedup:
 
     The pool is clustered, and inside a cluster a row is dropped if its cosine to one that stays is
     above `max_similarity`; of those alike the `keep` one stays: the hardest or easiest by `score`,
-    or any. The paper also drops a row for its likeness to one that is dropped itself.
+    or any. The paper also drops a row for its likeness to one that is dropped itself. Hidden
+    states as they are lie in a narrow cone, all much alike: whitened, only near copies are.
     """
 
-    view: View = field(default_factory=Hidden)
+    view: View = field(default_factory=lambda: Hidden(whiten=True))
     clusters: int = 50
-    max_similarity: float = 0.95
+    max_similarity: float = 0.8
     keep: Literal["random", "hardest", "easiest"] = "random"
     score: Score = field(default_factory=Loss)
 
