@@ -24,7 +24,7 @@ def test_the_page_of_results_is_what_the_results_files_make():
     assert (ROOT / "docs/results.md").read_text(encoding="utf-8") == made
 
 
-@pytest.mark.parametrize("paper", ["dolly", "ltd", "diverse_evol", "lobass"])
+@pytest.mark.parametrize("paper", ["dolly", "field", "ltd", "diverse_evol", "lobass"])
 def test_the_pieces_are_small_whole_and_hold_nothing_out_that_is_learned(
     paper: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
