@@ -225,7 +225,7 @@ def test_the_version_is_told(run: Run):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("-m nope -k 2", "there is no method 'nope': choose diverse-evol, ifd,"),
+        ("-m nope -k 2", "there is no method 'nope': choose ask-llm, deita,"),
         ("-m k_center -k 2", "there is no method 'k_center' (did you mean k-center?): choose"),
         ("-m random -k 0.05", "budget '0.05' cannot be read (did you mean 5%?); write 500"),
         ("-m longest(depth=3) -k 2", "longest has no option depth; it has cap"),

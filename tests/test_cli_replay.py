@@ -241,7 +241,8 @@ def test_an_ending_that_cannot_hold_a_new_row_is_refused_before_the_model_is_use
 def test_unknown_methods_and_budgets_are_refused(replay: Run) -> None:
     ran = replay(*LINE[:5], "-m", "longest", "-k", 5)
     assert (
-        ran.status == 2 and "choose balanced, inscl, none, prototype, random, surprise" in ran.err
+        ran.status == 2
+        and "choose balanced, inscl, kpig, none, prototype, random, surprise" in ran.err
     )
     ran = replay(*LINE[:5], "-m", "random", "-k", "some")
     assert ran.status == 2 and "budget 'some' cannot be read" in ran.err

@@ -86,7 +86,7 @@ MISTAKES = {
         "select pool.jsonl -m ltd -k 2 --target odd.jsonl", "odd.jsonl has the columns q, a", "name"
     ),
     "a score that is not there": Mistake(
-        "score pool.jsonl --with los", "no score 'los'", "choose entropy, ifd, ifd-ppl"
+        "score pool.jsonl --with los", "no score 'los'", "choose ask-llm, complexity, entropy"
     ),
     "an option of the trainer that is not there": Mistake(
         f"{SELECT} --train learning_rat=1", "learning_rat", "did you mean learning_rate?"

@@ -16,6 +16,7 @@ from modicum.models import Model, find_model
 from modicum.opinion import Opinion, opening_tokens
 from modicum.parts import build, members
 from modicum.pool import Pool, texts
+from modicum.question import rests_on
 from modicum.scores.opinions import AskLlm, Complexity, Quality, Worth, mean_rating
 from modicum.store import Store
 
@@ -92,7 +93,10 @@ def test_a_question_of_the_users_own_changes_the_answer(
     own.write_text("{instruction} {answer} Yes or no?")
     usual_N, own_N = (AskLlm(prompt)(tiny_pool, meter) for prompt in ("", str(own)))
     assert not np.allclose(usual_N, own_N, equal_nan=True)
-    assert AskLlm(str(own)).other_model(False) != AskLlm().other_model(False)
+    before = rests_on(AskLlm(str(own)), meter.model)
+    assert before != rests_on(AskLlm(), meter.model)
+    own.write_text("{instruction} {answer} No or yes?")
+    assert rests_on(AskLlm(str(own)), meter.model) != before  # so a run with it is another
     own.write_text("Yes or no?")
     with pytest.raises(OptionError, match=r"does not say where \{instruction\} stands"):
         AskLlm(str(own))(tiny_pool, meter)

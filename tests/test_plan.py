@@ -45,6 +45,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "diverse-evol": {"initial": 2, "rounds": 3},
     "ifd": {"drop_above_one": False},
     "ifd-ppl": {"drop_above_one": False},
+    "selective-reflection": {"accept": 1000.0},
+    "superfilter": {"drop_above_one": False, "share": 1.0},
     "kmeans": {"clusters": 3},
     "ltd": {"clusters": 3},
 }

@@ -275,9 +275,9 @@ def test_a_score_in_whole_numbers_is_spread_too(tiny_pool: Pool, tiny_model: Mod
 
 
 def test_no_score_and_an_unknown_one_are_refused(tiny_pool: Pool, tiny_model: Model):
-    with pytest.raises(OptionError, match="name a score: entropy, ifd, "):
+    with pytest.raises(OptionError, match="name a score: ask-llm, complexity, "):
         score(tiny_pool, [], tiny_model)
-    with pytest.raises(OptionError, match="there is no score 'size': choose entropy"):
+    with pytest.raises(OptionError, match="there is no score 'size': choose ask-llm"):
         score(tiny_pool, "size", tiny_model)
 
 

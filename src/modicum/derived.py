@@ -10,6 +10,8 @@ from modicum.meter import Meter
 from modicum.pool import Pool, RawRow, Turn
 from modicum.wants import Want
 
+Further = Sequence[tuple[Pool, tuple[Want, ...]]]  # rows that are made of rows, and what of them
+
 
 def derived(pool: Pool, turns: Iterable[tuple[Turn, ...]]) -> Pool:
     """For each row of the pool one of the same id, with these turns."""

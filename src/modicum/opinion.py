@@ -16,7 +16,7 @@ import numpy as np
 
 from modicum.chat import Access, Asker, Role, hashed, prompt_text
 from modicum.chat.prompts import filled
-from modicum.derived import derived, measured, question
+from modicum.derived import Further, derived, measured, question
 from modicum.errors import OptionError
 from modicum.meter import Meter
 from modicum.models import find_model
@@ -66,16 +66,17 @@ class Opinion:
         asked = meter if not self.judge else self._through(meter)
         tokens = [opening_tokens(word, asked) for word in self.words]
         _refuse_shared(self.words, tokens, asked)
-        log_WN = measured(pool, *self.further(pool, asked), asked)
+        log_WN = measured(pool, *self._asked(pool, asked), asked)
         splits = np.cumsum([len(each) for each in tokens])[:-1]
         chance_NR = np.stack([np.exp(part).sum(0) for part in np.split(log_WN, splits)], axis=1)
         chance_NR[~with_answer_N] = np.nan
         return np.asarray(chance_NR, np.float32)
 
-    def further(self, pool: Pool, meter: Meter) -> tuple[Pool, tuple[Want, ...]]:
+    def further(self, pool: Pool, meter: Meter) -> Further:
         """The questions as rows, and what is measured of them; nothing where others measure."""
-        if self.url:
-            return pool.take([]), ()
+        return [] if self.url else [self._asked(pool, meter)]
+
+    def _asked(self, pool: Pool, meter: Meter) -> tuple[Pool, tuple[Want, ...]]:
         tokens = [token for word in self.words for token in opening_tokens(word, meter)]
         turns = (question(text, self.words[0]) for text in self._questions(pool))
         return derived(pool, turns), tuple(map(Opening, tokens))

@@ -61,8 +61,8 @@ class Question:
         works = passes(meter.rendered(pool), self.wants())
         for part in _parts(self.part):
             if hasattr(part, "further"):  # it asks about rows that it makes of the pool's
-                made, wants = part.further(pool, meter)
-                works += passes(meter.rendered(made), wants)
+                for made, wants in part.further(pool, meter):
+                    works += passes(meter.rendered(made), wants)
         return works
 
     @cached_property

@@ -54,6 +54,7 @@ def run_replay(
     from modicum.mixed import give_up_mix, manifest_of, open_mix, write_mixed
     from modicum.mixing import mix
     from modicum.parts import build, code_of, find
+    from modicum.question import rests_on
     from modicum.readers.sources import ending_of
     from modicum.selection.budget import Budget
     from modicum.tags import about
@@ -68,6 +69,7 @@ def run_replay(
         "command": "replay",
         "method": method,
         "code": code_of(method),
+        "rests_on": rests_on(part, model),
         "budget": budget,
         "per_task": per_task,
         "settings": dict(sorted(settings.items())),

@@ -16,6 +16,7 @@ from modicum.jobs.replay import tasks_of
 from modicum.lineup import lineup
 from modicum.parts import code_of, describe
 from modicum.pool import Pool
+from modicum.question import rests_on
 from modicum.report import add_report
 from modicum.runs import (
     clear_unfinished,
@@ -156,6 +157,7 @@ def _command(
         "command": "stream",
         "methods": {label: describe(part) for label, part in parts.items()},
         "code": {label: code_of(label.partition("(")[0]) for label in parts},
+        "rests_on": {label: rests_on(part, model) for label, part in parts.items()},
         "budget": wanted.budget,
         "per_task": wanted.per_task,
         "orders": list(wanted.orders),

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from modicum.derived import derived, measured
+from modicum.derived import Further, derived, measured
 from modicum.meter import Meter
 from modicum.pool import Example, Pool, Turn, texts
 from modicum.tags.keyphrases import Keyphrases
@@ -49,9 +49,9 @@ class KeyGain:
         gain_N = masked_N - meter.measured(pool, _ANSWER[0])
         return np.where(found_N, gain_N, np.float32(np.nan))
 
-    def further(self, pool: Pool, meter: Meter) -> tuple[Pool, tuple[Want, ...]]:
+    def further(self, pool: Pool, meter: Meter) -> Further:
         """The masked rows, and what is measured of them."""
-        return self.asked(pool, meter), _ANSWER
+        return [(self.asked(pool, meter), _ANSWER)]
 
     def asked(self, pool: Pool, meter: Meter) -> Pool:
         """The rows with their key words masked."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from modicum.derived import Further
 from modicum.meter import Meter
 from modicum.opinion import Opinion
 from modicum.pool import Pool
@@ -88,6 +89,10 @@ class Worth:
     def __call__(self, pool: Pool, meter: Meter) -> np.ndarray:
         hard_N, good_N = (part(pool, meter) for part in self.parts())
         return np.asarray(hard_N * good_N, np.float32)
+
+    def further(self, pool: Pool, meter: Meter) -> Further:
+        """Both questions as rows, and what is measured of them."""
+        return [each for part in self.parts() for each in part.further(pool, meter)]
 
     def parts(self) -> tuple[Complexity, Quality]:
         """The two questions."""

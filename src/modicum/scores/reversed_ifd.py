@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from modicum.chat import prompt_text
+from modicum.chat import hashed, prompt_text
 from modicum.chat.prompts import filled
-from modicum.derived import derived, measured, question
+from modicum.derived import Further, derived, measured, question
 from modicum.meter import Meter
 from modicum.pool import Pool, texts
 from modicum.wants import Loss, Want
@@ -37,9 +37,13 @@ class ReversedIfd:
         with np.errstate(over="ignore"):
             return np.asarray(np.exp(given_N - alone_N), np.float32)
 
-    def further(self, pool: Pool, meter: Meter) -> tuple[Pool, tuple[Want, ...]]:
+    def further(self, pool: Pool, meter: Meter) -> Further:
         """The rows turned round, and what is measured of them."""
-        return self.asked(pool), _BOTH
+        return [(self.asked(pool), _BOTH)]
+
+    def other_model(self, trust_remote_code: bool) -> str | None:
+        """What else than the model given decides the values: the words that ask."""
+        return hashed(self._text)
 
     def asked(self, pool: Pool) -> Pool:
         """The rows turned round: an answer asks for its request."""
