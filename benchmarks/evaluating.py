@@ -28,8 +28,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from modicum import Pool, find_model
-from modicum.evaluation import generation
+from modicum import Pool, find_model, generation
 from modicum.evaluation.options import option_losses
 from modicum.ledger import Ledger
 from modicum.measure import measure

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from modicum.errors import AlignmentError, InputError, OptionError, TrainingError
-from modicum.evaluation.generation import generate
 from modicum.evaluation.heldout import Evaluated, evaluate, paired_differences
 from modicum.evaluation.measures import VERSION, scoring
+from modicum.generation import generate
 from modicum.ledger import Ledger
 from modicum.meter import Meter
 from modicum.pool import Pool, RawRow, Turn

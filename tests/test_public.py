@@ -15,9 +15,9 @@ HEAVY = ("numpy", "pyarrow", "torch", "transformers", "sklearn", "datasets")
 # A module imports from those before its own room only. `cli` and `__init__.py` stand aside.
 ABOVE = """
 errors durable visible free devices progress ledger cache spool held pool runs readers chat overlap
-check render models batches head wants forward compiled store measure meter geometry derived
-opinion views tags scores selection scale training evaluation context plan methods replay parts
-lineup usable estimate cost candidates question report output tuning choose scoring mixed mixing
+check render models batches head wants forward compiled store measure meter geometry generation
+answers derived opinion views tags scores selection scale training evaluation context plan methods
+replay parts lineup usable estimate cost candidates question report output tuning choose scoring mixed mixing
 stream evidence comparing fewest catalogue snippets export explain damage doctor jobs show
 show_tasks show_evidence show_selection show_doctor
 """

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from modicum.errors import OptionError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def plan_batches(lengths_N: np.ndarray, budget: int) -> list[np.ndarray]:
@@ -25,3 +31,18 @@ def plan_batches(lengths_N: np.ndarray, budget: int) -> list[np.ndarray]:
         batches.append(order_N[start : start + size])
         start += size
     return batches
+
+
+def padded(
+    prompts: Sequence[np.ndarray], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask (B, T), padded on the left: all prompts end at the same place."""
+    import torch
+
+    width = max(map(len, prompts))
+    ids_BT = torch.zeros(len(prompts), width, dtype=torch.int64)
+    mask_BT = torch.zeros_like(ids_BT)
+    for b, prompt_T in enumerate(prompts):
+        ids_BT[b, width - len(prompt_T) :] = torch.as_tensor(prompt_T.astype(np.int64))
+        mask_BT[b, width - len(prompt_T) :] = 1
+    return ids_BT.to(device), mask_BT.to(device)

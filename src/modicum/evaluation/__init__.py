@@ -1,16 +1,13 @@
 """Evaluation: how good a model is on held-out rows, what it forgot, and whether that is chance.
 
-`measures` names what can be asked, `heldout` gives a value per row and measure, `answers` and
-`generation` what it is made of, `options` and `choices` how likely given answers are, and `judge`
-what another model says of them; `harness` hands over to another evaluation. `forgetting` turns a
-matrix of stages and tasks into the numbers of continual learning, `paired` differences of paired
-values into intervals, `verdicts` those into what is shown. The last three are numbers in, numbers
-out.
+`measures` names what can be asked, `heldout` gives a value per row and measure, `options` and
+`choices` how likely given answers are, and `judge` what another model says of them; `harness` hands
+over to another evaluation. `forgetting` turns a matrix of stages and tasks into the numbers of
+continual learning, `paired` differences of paired values into intervals, `verdicts` those into what
+is shown. The last three are numbers in, numbers out.
 """
 
-from modicum.evaluation.answers import exact_match, rouge_l
 from modicum.evaluation.choices import Chosen, choose
-from modicum.evaluation.generation import Generated, generate
 from modicum.evaluation.heldout import Evaluated, evaluate, paired_differences
 from modicum.evaluation.judge import Asked, Judge, Judged, length_controlled, relative_score
 from modicum.evaluation.measures import scoring
@@ -29,7 +26,6 @@ __all__ = [
     "Chosen",
     "Difference",
     "Evaluated",
-    "Generated",
     "Interval",
     "Judge",
     "Judged",
@@ -38,8 +34,6 @@ __all__ = [
     "choose",
     "compare_paired",
     "evaluate",
-    "exact_match",
-    "generate",
     "holm",
     "length_controlled",
     "option_losses",
@@ -47,7 +41,6 @@ __all__ = [
     "paired_differences",
     "ratio_interval",
     "relative_score",
-    "rouge_l",
     "scoring",
     "seeds_and_examples",
     "verdict",

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from modicum import generation
+from modicum.answers import exact_match, rouge_l
 from modicum.errors import AlignmentError, InputError, OptionError, TrainingError
-from modicum.evaluation import generation
-from modicum.evaluation.answers import exact_match, rouge_l
 from modicum.evaluation.choices import choose
 from modicum.evaluation.judge import Asked, Judge, length_controlled, relative_score
 from modicum.evaluation.measures import MAY_MISS, VALUES, WRITTEN, check_measures, scoring

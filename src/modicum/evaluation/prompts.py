@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from modicum.batches import padded
 from modicum.head import in_bfloat16
 
 if TYPE_CHECKING:
@@ -37,21 +38,6 @@ class Prompts(NamedTuple):
         cache = copy.copy(self.cache)
         cache.repeats = rows_P
         return _onward(self.network, ids_PT, cache, self.lengths_B[rows_P], self.width)
-
-
-def padded(
-    prompts: Sequence[np.ndarray], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask (B, T), padded on the left: all prompts end at the same place."""
-    import torch
-
-    width = max(map(len, prompts))
-    ids_BT = torch.zeros(len(prompts), width, dtype=torch.int64)
-    mask_BT = torch.zeros_like(ids_BT)
-    for b, prompt_T in enumerate(prompts):
-        ids_BT[b, width - len(prompt_T) :] = torch.as_tensor(prompt_T.astype(np.int64))
-        mask_BT[b, width - len(prompt_T) :] = 1
-    return ids_BT.to(device), mask_BT.to(device)
 
 
 def read(network: Any, prompts: Sequence[np.ndarray]) -> Prompts:

@@ -22,8 +22,8 @@ from transformers import (
 )
 
 from modicum.errors import InputError, OptionError
-from modicum.evaluation.generation import _as_measured, _end_tokens, _room, _written, generate
 from modicum.forward import Batch, forward_hidden, make_ready
+from modicum.generation import _as_measured, _end_tokens, _room, _written, generate
 from modicum.head import head
 from modicum.ledger import Ledger
 from modicum.meter import Meter

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modicum.answers import _Words, exact_match, rouge_l
 from modicum.errors import InputError, OptionError
-from modicum.evaluation.answers import _Words, exact_match, rouge_l
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from modicum.batches import plan_batches
+from modicum.batches import padded, plan_batches
 from modicum.errors import InputError, OptionError
-from modicum.evaluation.prompts import padded
 from modicum.forward import make_ready
 from modicum.head import in_bfloat16
 from modicum.ledger import Ledger
