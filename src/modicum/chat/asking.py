@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from multiprocessing.pool import ThreadPool
+from multiprocessing import TimeoutError as NothingYet
+from multiprocessing.pool import IMapIterator, ThreadPool
 from typing import Generic, TypeVar
 
 from modicum.chat.access import Access
@@ -15,6 +16,7 @@ from modicum.errors import OptionError
 from modicum.ledger import Ledger
 from modicum.progress import progress
 
+_AWAKE = 0.2  # seconds that a wait lasts at most
 _REFUSALS = 3  # in a row from the first on: it is the endpoint that does not fit
 _Asked = TypeVar("_Asked")
 
@@ -65,7 +67,7 @@ class Asker(Generic[_Asked]):
         ):
             try:
                 replies = threads.imap_unordered(self._asked, new.items())
-                for arrived, reply in enumerate(replies, 1):
+                for arrived, reply in enumerate(_arriving(replies), 1):
                     advance(1)
                     ledger.request_tokens += reply.tokens
                     answers |= reply.text is not None
@@ -88,3 +90,16 @@ class Asker(Generic[_Asked]):
     @cached_property
     def _chat(self) -> Chat:
         return Chat(self._access)
+
+
+def _arriving(replies: IMapIterator[Reply]) -> Iterator[Reply]:
+    """Replies as they come. A Ctrl-C that another thread is given does not end a wait of this one:
+    the wait is ended now and then, to see whether there was one.
+    """
+    while True:
+        try:
+            yield replies.next(timeout=_AWAKE)
+        except NothingYet:
+            continue
+        except StopIteration:
+            return
