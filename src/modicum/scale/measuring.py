@@ -46,11 +46,11 @@ class Told:
     trust_remote_code: bool
     batch_tokens: int
     wants: list[Want]
-    share: int  # of the tokens of batches of several rows, which is what compiling must be worth
+    tokens: int  # of batches of several rows, those of all workers: what compiling must be worth
     threads: int | None
 
     @staticmethod
-    def of(model: Model, run: Run, work: Work, workers: int, threads: int | None) -> Told:
+    def of(model: Model, run: Run, work: Work, threads: int | None) -> Told:
         file = embedded()
         return Told(
             None if file and model.name == f"{file.stem} (embedded)" else model.name,
@@ -60,7 +60,7 @@ class Told:
             model.trust_remote_code,
             run.batch_tokens,
             list(work.wants),
-            work.together // workers,
+            work.together,
             threads,
         )
 
@@ -127,7 +127,7 @@ class Worker:
 
                 torch.set_num_threads(self.told.threads)
             run = Run(self.told.model(), Ledger(), self.told.batch_tokens)
-            self.loaded = run, run.body(self.told.share, layers_of(self.told.wants))
+            self.loaded = run, run.body(self.told.tokens, layers_of(self.told.wants))
         return self.loaded
 
     def _passed(self, row: Row) -> Row:
@@ -160,7 +160,7 @@ def passes(work: Work, run: Run) -> Iterator[Passed]:
     workers = min(room.workers, len(work.batches))
     at_once = _AT_ONCE["cuda" if room.gpus else "cpu"]
     items = [_item(work, number) for number in range(len(work.batches))]
-    told = Told.of(model, run, work, workers, room.cpus)
+    told = Told.of(model, run, work, room.cpus)
     tally = ray.remote(Tally).options(num_cpus=0).remote()
     takes = {"num_cpus": room.cpus, "num_gpus": room.gpus, "memory": room.memory}
     made = from_items(items, override_num_blocks=-(-len(items) // at_once)).map(
