@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from modicum.errors import InputError
-from modicum.geometry import unit_rows, whitener
+from modicum.geometry import largest_cosine, unit_rows, whitener
 
 NAN = np.nan
 
@@ -22,6 +22,14 @@ def test_a_row_of_zeros_stays_and_nan_stays_nan():
     assert np.isnan(made_ND[1]).all()
     assert made_ND[2].tolist() == [1.0, 0.0]
     assert made_ND.dtype == np.float32
+
+
+def test_the_largest_cosine_of_each_row_is_to_the_one_most_alike():
+    rows_ND, others_MD = np.array([[3.0, 4.0], [0.0, -2.0], [NAN, 1.0]]), np.array([[1, 0], [0, 5]])
+    found_N = largest_cosine(rows_ND, others_MD)
+    assert found_N[:2].tolist() == [pytest.approx(0.8), 0.0]
+    assert np.isnan(found_N[2])
+    assert largest_cosine(rows_ND, others_MD[:0]).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_whitened_rows_have_mean_zero_and_unit_covariance():

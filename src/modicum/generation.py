@@ -50,7 +50,7 @@ def generate(
     """
     if max_new_tokens < 1:
         raise OptionError(f"max_new_tokens={max_new_tokens}: give at least 1")
-    prompts = [_prompt(rendered, i) for i in range(len(rendered))]
+    prompts = [prompt_of(rendered, i) for i in range(len(rendered))]
     lengths_N = np.array([len(prompt_T) for prompt_T in prompts], dtype=np.int64)
     room_N = model.window - lengths_N
     if (room_N < 1).any():
@@ -80,8 +80,8 @@ def generate(
     return Generated(answers, cut_N)
 
 
-def _prompt(rendered: Rendered, row: int) -> np.ndarray:
-    """A row's ids before its last run of answer tokens."""
+def prompt_of(rendered: Rendered, row: int) -> np.ndarray:
+    """A row's ids before its last run of answer tokens. Raises `InputError` if there are none."""
     ids_T, kinds_T = rendered.row(row)
     answer_M = np.flatnonzero(kinds_T == ANSWER)
     if not len(answer_M):

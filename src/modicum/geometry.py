@@ -50,6 +50,15 @@ def unit_rows(vectors_ND: np.ndarray) -> np.ndarray:
     return (vectors_ND / np.where(length_N1 == 0, 1, length_N1)).astype(np.float32)
 
 
+def largest_cosine(vectors_ND: np.ndarray, others_MD: np.ndarray) -> np.ndarray:
+    """(N,) float64: each row's cosine to the one of the others that is most like it; 0 for none."""
+    if not len(others_MD):
+        return np.zeros(len(vectors_ND))
+    others_MD = unit_rows(others_MD)
+    blocks = (unit_rows(rows_BD) @ others_MD.T for rows_BD in blocks_of(vectors_ND))
+    return np.concatenate([cosine_BM.max(axis=1) for cosine_BM in blocks]).astype(np.float64)
+
+
 def whitener(learned_ND: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """PCA whitening: a map that gives `learned_ND` mean 0 and unit variance in every direction.
 

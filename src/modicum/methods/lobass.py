@@ -72,7 +72,7 @@ class _Learnability:
         rendered = context.meter.rendered(context.pool)
         once = passes(rendered, _LOSS.wants)
         if self.reference is not None:
-            _same_tokens(self, context)
+            same_tokens(self.reference, context)
             return [*once, *once]
         works, recipe = list(once), own_recipe(context, self.epochs)
         for judged_M, tuned_M in self._parts(context.pool, context.seed):
@@ -91,7 +91,7 @@ class _Learnability:
         """(N,) float64 each: losses under the base and under a reference, of the same tokens."""
         before_N = context.values(_LOSS).astype(np.float64)
         if self.reference is not None:
-            reference = _same_tokens(self, context)
+            reference = same_tokens(self.reference, context)
             context.meter.model.release()
             after_N = _LOSS(context.pool, context.meter.through(reference))
             reference.release()
@@ -222,18 +222,18 @@ def _ranked(
     )
 
 
-def _same_tokens(part: _Learnability, context: Context) -> Model:
-    """The reference that was given, if it reads rows as the base does."""
+def same_tokens(reference: str, context: Context) -> Model:
+    """The model that was given as a reference, if it reads rows as the base does."""
     base = context.meter.model
     found = find_model(
-        part.reference, precision=base.precision, trust_remote_code=base.trust_remote_code
+        reference, precision=base.precision, trust_remote_code=base.trust_remote_code
     )
     ours, theirs = base.tokenizer, found.tokenizer
     if ours.get_vocab() != theirs.get_vocab() or (
         template_fingerprint(ours) != template_fingerprint(theirs)
     ):
         raise OptionError(
-            f"reference={part.reference} has another tokenizer or chat template than {base.name}: "
+            f"reference={reference} has another tokenizer or chat template than {base.name}: "
             "their losses would be of different tokens; tune the base itself (modicum train)"
         )
     return found
