@@ -263,7 +263,7 @@ def test_methods_md_has_the_tables_that_the_program_prints(room: str):
     assert table in PAGES["methods.md"], f"put this into docs/methods.md:\n{table}"
 
 
-@pytest.mark.parametrize("room", ["methods", "views", "scores"])
+@pytest.mark.parametrize("room", ["methods", "views", "scores", "filters"])
 def test_the_page_of_a_room_names_every_member_and_its_options(room: str):
     page = PAGES[f"{room}.md"]
     for name, kind in members(f"modicum.{room}").items():

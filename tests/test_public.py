@@ -17,9 +17,9 @@ ABOVE = """
 errors durable visible free devices progress ledger cache spool held pool runs readers chat overlap
 check render models batches head wants forward compiled store measure meter geometry generation
 answers derived own_answers opinion views tags scores selection scale training evaluation context
-plan methods replay parts lineup usable estimate cost candidates question report output tuning
-choose scoring mixed mixing stream evidence comparing fewest catalogue snippets export explain
-damage doctor jobs show show_tasks show_evidence show_selection show_doctor
+plan filters methods replay parts lineup usable filtered estimate cost candidates question report
+output tuning choose scoring mixed mixing stream evidence comparing fewest catalogue snippets
+export explain damage doctor jobs show show_tasks show_evidence show_selection show_doctor
 """
 ORDER = ABOVE.split()
 # What a pool offers as its own: `Pool.read`, and `Pool.take` of a selection.

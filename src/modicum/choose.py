@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,9 @@ from modicum import durable
 from modicum.cache import cache_folder
 from modicum.context import Context, Looked
 from modicum.errors import ModicumError, OptionError
+from modicum.filtered import filtered
 from modicum.held import held
+from modicum.lineup import filters_of
 from modicum.meter import Meter
 from modicum.models import Model, Precision
 from modicum.overlap import Overlap
@@ -27,9 +29,10 @@ from modicum.scale import Engine, engine_of
 from modicum.selection.budget import Budget, Step, spend
 from modicum.store import Store
 from modicum.training.options import Recipe
-from modicum.usable import TooLong, meter_of, spread, unscored
+from modicum.usable import TooLong, meter_of, spread, unmeasured
 
 if TYPE_CHECKING:
+    from modicum.filters import Filter
     from modicum.methods import Method
 
 
@@ -78,6 +81,7 @@ def select(
     target: Pool | None = None,
     chosen: Pool | None = None,
     evaluation: Pool | None = None,
+    filters: str | Sequence[str | Filter] = (),
     too_long: TooLong = "drop",
     max_tokens: int | None = None,
     precision: Precision = "auto",
@@ -93,10 +97,12 @@ def select(
 
     `target` holds rows of the task in view, for methods that aim; `chosen` rows already taken,
     which are not picked again and which greedy methods keep away from; `evaluation` rows that
-    must not be trained on: what overlaps them is left out. Rows longer than `max_tokens` (the
-    model's window by default) are dropped, cut in the prompt, or an error. `options` are the
-    method's own. A share (`5%`) is of all rows of the pool. `memory` (`4GiB`; by default half of
-    what is free) is what a selector may take beside its vectors; the picks do not depend on it.
+    must not be trained on: what overlaps them is left out. `filters` (`duplicates`,
+    `between(score=length,most=512)`) say one after the other which rows are offered at all.
+    Rows longer than `max_tokens` (the model's window by default) are dropped, cut in the
+    prompt, or an error. `options` are the method's own. A share (`5%`) is of all rows of the
+    pool. `memory` (`4GiB`; by default half of what is free) is what a selector may take beside
+    its vectors; the picks do not depend on it.
 
     Methods that tune do so as `train` says (TRL's options by name). Their models and finished
     rounds lie in the folder `work`, where the same call, killed, goes on; without it they lie in
@@ -124,6 +130,7 @@ def select(
         target=target,
         chosen=chosen,
         evaluation=evaluation,
+        filters=filters_of(filters),
         too_long=too_long,
         train=train,
         memory=memory,
@@ -164,21 +171,25 @@ def answer(asked: Question, work: Path, foretell: bool = True) -> Selection:
     pool, part = asked.pool, asked.part
     context = replace(asked.context, work=work)
     predicted = _predicted(asked, work) if foretell else None
+    after = filtered(context, asked.filters, len(pool))
+    context = after.context
     steps = _run(asked, context)
     candidates_M = context.positions_N
-    unmeasured = _unmeasured(context, candidates_M)
-    scores = {
-        name: spread(values_M, candidates_M, len(pool)) for name, values_M in context.scored.items()
-    }
+    unknown = unmeasured(context.scored, context.unseen, candidates_M)
+    scores = dict(after.scores)
+    for name, values_M in context.scored.items():
+        values_N = spread(values_M, candidates_M, len(pool))
+        before_N = scores.get(name, values_N)
+        scores[name] = np.where(np.isnan(values_N), before_N, values_N)
     picks = candidates_M[[step.pick for step in steps]]
-    _refuse_unmeasured(picks, unmeasured, pool, part)
+    _refuse_unmeasured(picks, unknown, pool, part)
     return Selection(
         pool=pool,
         picks=picks,
         gains=np.array([step.gain for step in steps], dtype=np.float64),
         reasons=tuple(step.reason for step in steps),
         rounds=np.array([step.round for step in steps], dtype=np.int64),
-        left_out=asked.left_out | unmeasured,
+        left_out=asked.left_out | after.left_out | unknown,
         scores=scores,
         tokens_N=context.meter.rendered(pool).lengths_N,
         method=describe(part),
@@ -244,7 +255,7 @@ def _remarks(steps: list[Step], context: Context) -> list[str]:
     picked = pool.table["digest"].take([step.pick for step in steps])
     copies = len(steps) - len(picked.unique())
     remarks = {
-        f"picks that say the same as another pick: {copies}; `modicum check` lists duplicates": (
+        f"picks that say the same as another pick: {copies}; --filter duplicates leaves them out": (
             copies
         ),
         f"the budget of {context.budget} holds all rows that can be picked": (
@@ -257,20 +268,10 @@ def _remarks(steps: list[Step], context: Context) -> list[str]:
 
 
 def _refuse_unmeasured(
-    picks: np.ndarray, unmeasured: dict[int, str], pool: Pool, part: Method
+    picks: np.ndarray, unknown: dict[int, str], pool: Pool, part: Method
 ) -> None:
-    if wrong := [int(pick) for pick in picks if int(pick) in unmeasured]:
+    if wrong := [int(pick) for pick in picks if int(pick) in unknown]:
         raise OptionError(
             f"{describe(part)['name']} picked {pool.where(wrong[0])}, although "
-            f"{unmeasured[wrong[0]]}; a method must pass over such rows"
+            f"{unknown[wrong[0]]}; a method must pass over such rows"
         )
-
-
-def _unmeasured(context: Context, candidates_M: np.ndarray) -> dict[int, str]:
-    """Rows for which a score or a vector could not be had; they were not offered."""
-    left_out: dict[int, str] = {}
-    for name, values_M in context.scored.items():
-        left_out |= unscored(name, values_M, candidates_M)
-    for reason, unseen_M in context.unseen.items():
-        left_out |= {int(candidates_M[m]): reason for m in np.flatnonzero(unseen_M)}
-    return left_out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -13,15 +13,15 @@ from modicum.parts import ROOMS, build, find, option_names
 _METHOD = re.compile(r"([^(),]+)(?:\(([^()]*)\))?")
 
 
-def lineup(room: str, text: str, settings: Mapping[str, str]) -> dict[str, Any]:
-    """`inscl,inscl(which=random),none` as methods of a room by label.
+def lineup(room: str, text: str, settings: Mapping[str, str], option: str = "-m") -> dict[str, Any]:
+    """`inscl,inscl(which=random),none` as members of a room by label.
 
-    `settings` go to all that take them, and are refused if none does.
+    `settings` go to all that take them, and are refused if none does. Errors name the `option`.
     """
     parts: dict[str, Any] = {}
     taken: set[str] = set()
     text = _tight(text)
-    _check_brackets(text)
+    _check_brackets(text, option)
     for name, inner in _METHOD.findall(text):
         kind, own = find(room, name), _options(inner)
         chosen = {**settings, **own}  # a part brings options with it
@@ -31,13 +31,22 @@ def lineup(room: str, text: str, settings: Mapping[str, str]) -> dict[str, Any]:
         taken |= mine.keys()
         label = f"{name}({inner})" if inner else name
         if label in parts:
-            raise OptionError(f"-m {label} is given twice")
+            raise OptionError(f"{option} {label} is given twice")
         parts[label] = build(kind, {**mine, **own})
     if left := settings.keys() - taken:
         raise OptionError(f"--set {min(left)}: none of {', '.join(parts)} has this option")
     if not parts or ",".join(parts) != text:
-        raise OptionError(f"-m {text}: write METHOD,METHOD(option=value),…")
+        raise OptionError(f"{option} {text}: write {_form(option)},…")
     return parts
+
+
+def filters_of(given: str | Sequence[Any]) -> list[Any]:
+    """`duplicates,between(most=512)`, or several such texts, or filters themselves, in order."""
+    filters = list[Any]()
+    for each in [given] if isinstance(given, str) else given:
+        named = isinstance(each, str)
+        filters += lineup("modicum.filters", each, {}, "--filter").values() if named else [each]
+    return filters
 
 
 def named(text: str) -> tuple[str, dict[str, str]]:
@@ -47,9 +56,14 @@ def named(text: str) -> tuple[str, dict[str, str]]:
     return (found[1], _options(found[2] or "")) if found else (text, {})
 
 
-def _check_brackets(text: str) -> None:
+def _check_brackets(text: str, option: str = "-m") -> None:
     if text.count("(") != text.count(")"):
-        raise OptionError(f"-m {text}: a bracket is not closed; write METHOD(option=value),METHOD")
+        raise OptionError(f"{option} {text}: a bracket is not closed; write {_form(option)}")
+
+
+def _form(option: str) -> str:
+    word = "METHOD" if option == "-m" else "FILTER"
+    return f"{word},{word}(option=value)"
 
 
 def _tight(text: str) -> str:

@@ -38,9 +38,15 @@ _TEXT = pa.string()
 
 
 def write_selection(
-    selection: Selection, folder: Path, command: Mapping[str, Any] | None = None
+    selection: Selection,
+    folder: Path,
+    command: Mapping[str, Any] | None = None,
+    plan: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Subset, `rows.parquet`, what was set aside, what a report shows, and last `manifest.json`."""
+    """Subset, `rows.parquet`, what was set aside, what a report shows, and last `manifest.json`.
+
+    `plan` is the command line that made it, as `--plan` takes it; the manifest keeps it.
+    """
     from modicum.readers.back import write_back
     from modicum.report.leaving import leave
 
@@ -55,6 +61,8 @@ def write_selection(
             write_json(folder / name, record)
     told = manifest(selection, subset)
     told["notes"] += troubles.get("notes", [])
+    if plan is not None:
+        told["plan"] = dict(plan)
     add_report(folder, told)
     write_manifest(folder, told)
     for leftover in selection.leftovers:

@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from modicum.usable import TooLong, check_seed, unusable
 from modicum.wants import Want
 
 if TYPE_CHECKING:
+    from modicum.filters import Filter
     from modicum.methods import Method
     from modicum.models import Model
 
@@ -50,28 +51,30 @@ class Question:
     left_out: dict[int, str]
     given: dict[str, Any]
     overlaps: tuple[Overlap, ...]
+    filters: tuple[Filter, ...] = ()
 
     @cached_property
     def plan(self) -> list[Work]:
-        """What the method will send through a model."""
+        """What the filters and the method will send through a model, as if all rows stayed."""
+        works = [work for part in self.filters for work in self._works(part)]
         if hasattr(self.part, "plan"):
-            works: list[Work] = self.part.plan(self.context)
-            return works
+            return [*works, *self.part.plan(self.context)]
+        return [*works, *self._works(self.part)]
+
+    def _works(self, part: object) -> list[Work]:
         pool, meter = self.context.pool, self.context.meter
-        works = passes(meter.rendered(pool), self.wants())
-        for part in _parts(self.part):
-            if hasattr(part, "further"):  # it asks about rows that it makes of the pool's
-                for made, wants in part.further(pool, meter):
+        works = passes(meter.rendered(pool), _wants(part))
+        for each in _parts(part):
+            if hasattr(each, "further"):  # it asks about rows that it makes of the pool's
+                for made, wants in each.further(pool, meter):
                     works += passes(meter.rendered(made), wants)
         return works
 
     @cached_property
     def selectors(self) -> list[Need]:
         """What the selectors will take beside their vectors, as far as it is known before."""
-        if not hasattr(self.part, "selectors"):
-            return []
-        needs: list[Need] = self.part.selectors(self.context)
-        return needs
+        parts = [each for each in (*self.filters, self.part) if hasattr(each, "selectors")]
+        return [need for each in parts for need in each.selectors(self.context)]
 
     @property
     def trains(self) -> bool:
@@ -79,10 +82,8 @@ class Question:
         return any(work.stage == "train" for work in self.plan)
 
     def wants(self) -> list[Want]:
-        """What it wants measured by the model given: its own, or its parts' wants."""
-        if hasattr(self.part, "wants") or not is_dataclass(self.part):
-            return wants_of([self.part])
-        return wants_of([getattr(self.part, each.name) for each in fields(self.part)])
+        """What the method wants measured by the model given."""
+        return _wants(self.part)
 
     def predict(self) -> dict[str, Any]:
         """Seconds, tokens, disk and memory of the plan, after a short calibration."""
@@ -114,6 +115,7 @@ def ask(
     chosen: Pool | None = None,
     evaluation: Pool | None = None,
     barred: Mapping[int, str] | None = None,
+    filters: Sequence[Filter] = (),
     too_long: TooLong = "drop",
     train: Mapping[str, Any] | Recipe | str | Path | None = None,
     memory: str | int | None = None,
@@ -147,10 +149,13 @@ def ask(
         notes=notes,
         recipe=recipe,
         memory=limit,
-        identity=identity(part),
+        identity="".join(map(identity, [part, *filters])),
     )
-    given = {"too_long": too_long} | {name: about(other) for name, other in others.items()}
-    asked = Question(pool, part, context, budget, left_out, given, tuple(overlaps))
+    given: dict[str, Any] = {"too_long": too_long}
+    given |= {name: about(other) for name, other in others.items()}
+    if filters:
+        given["filters"] = list(map(describe, filters))
+    asked = Question(pool, part, context, budget, left_out, given, tuple(overlaps), tuple(filters))
     _ = asked.selectors  # a selector that has not enough memory says so here
     return asked
 
@@ -172,6 +177,13 @@ def _method(
     if target is not None and not getattr(part, "aims", True):
         raise OptionError(f"{describe(part)['name']} does not aim: leave --target out, or use ltd")
     return part
+
+
+def _wants(part: object) -> list[Want]:
+    """What a part wants measured: its own wants, or those of its parts."""
+    if hasattr(part, "wants") or not is_dataclass(part):
+        return wants_of([part])
+    return wants_of([getattr(part, each.name) for each in fields(part)])
 
 
 def identity(part: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -67,6 +67,18 @@ def unscored(name: str, values_M: np.ndarray, rows_M: np.ndarray) -> dict[int, s
         int(rows_M[m]): f"{name} is {values_M[m]}, not a number to rank by"
         for m in np.flatnonzero(~np.isfinite(values_M))
     }
+
+
+def unmeasured(
+    scored: Mapping[str, np.ndarray], unseen: Mapping[str, np.ndarray], rows_M: np.ndarray
+) -> dict[int, str]:
+    """Rows for which a score or a vector could not be had; they are not offered."""
+    left_out: dict[int, str] = {}
+    for name, values_M in scored.items():
+        left_out |= unscored(name, values_M, rows_M)
+    for reason, unseen_M in unseen.items():
+        left_out |= {int(rows_M[m]): reason for m in np.flatnonzero(unseen_M)}
+    return left_out
 
 
 def kinds(reasons: Iterable[str]) -> dict[str, int]:

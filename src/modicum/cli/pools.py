@@ -40,6 +40,7 @@ from modicum.cli.options import (
     say,
     show_done,
 )
+from modicum.cli.plan import read_plan, resolved
 
 Method = Annotated[
     str, typer.Option("-m", "--method", help="See `modicum methods`; `-m 'lobass(folds=2)'`.")
@@ -67,6 +68,19 @@ Chosen = Annotated[
 Decontaminate = Annotated[
     list[str] | None, typer.Option("--decontaminate", help="Evaluation rows; may be repeated.")
 ]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option("--filter", help="duplicates; or 'between(most=512)': first; may be repeated."),
+]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan",
+        help="YAML of this command's options, or the manifest of a selection.",
+        is_eager=True,
+        callback=read_plan,
+    ),
+]
 Export = Annotated[
     list[str] | None,
     typer.Option("--export", help="Ready for axolotl, llama-factory or trl; may be repeated."),
@@ -78,6 +92,7 @@ Scores = Annotated[
 
 
 def select_command(
+    context: typer.Context,
     pool: Paths,
     budget: Budget,
     method: Method = "random",  # nothing was shown to beat it: docs/results.md
@@ -90,6 +105,7 @@ def select_command(
     target: Target = None,
     chosen: Chosen = None,
     decontaminate: Decontaminate = None,
+    filters: Filters = None,
     settings: Settings = None,
     train: Train = None,
     seed: Seed = 0,
@@ -106,6 +122,7 @@ def select_command(
     format: Format = None,
     fields: Fields = None,
     skip_bad: SkipBad = False,
+    plan: PlanFile = None,
     as_json: Json = False,
 ) -> None:
     """Pick rows of a pool by a method, within a budget."""
@@ -129,6 +146,8 @@ def select_command(
         target=target or [],
         chosen=chosen or [],
         decontaminate=decontaminate or [],
+        filters=filters or [],
+        plan_of=resolved(context),
         auto=auto,
         train=Recipe.parse(train or []),
         too_long=one_of("--too-long", too_long, TOO_LONG),

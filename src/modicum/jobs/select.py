@@ -81,7 +81,7 @@ def check_auto(budget: str, auto: Auto | None, others: Sequence[str], dry: bool)
         Budget.parse(budget)
         return
     if others:
-        raise OptionError("-k auto takes no --chosen and no --decontaminate; leave them out")
+        raise OptionError("-k auto takes no --chosen, --decontaminate or --filter; leave them out")
     if dry:
         raise OptionError(
             "-k auto finds out as it goes what it costs; compare -k 1%,5%,20% --dry-run says what "
@@ -104,6 +104,8 @@ def run_select(
     train: Recipe,
     too_long: Any,
     max_tokens: int | None,
+    filters: Sequence[str] = (),
+    plan_of: Mapping[str, Any] | None = None,
     memory: int | None = None,
     auto: Auto | None = None,
     engine: str | Engine = "local",
@@ -112,17 +114,20 @@ def run_select(
 ) -> Done | dict[str, Any]:
     """`modicum select`; with `dry` only the plan of it, and nothing is written.
 
-    `say` is told what the user should know before anything is trained.
+    `plan_of` is the line as a plan that the manifest keeps; `say` is told what the user should know
+    before anything is trained.
     """
     from modicum.choose import answer
+    from modicum.lineup import filters_of
     from modicum.output import write_selection
     from modicum.parts import build, find
-    from modicum.question import ask
+    from modicum.question import ask, identity, rests_on
     from modicum.scale import engine_of
     from modicum.usable import meter_of
 
     # Before the pool is read: a slip in the command should not cost the reading of millions.
-    check_auto(budget, auto, [*chosen, *decontaminate], dry)
+    check_auto(budget, auto, [*chosen, *decontaminate, *filters], dry)
+    sieves = filters_of(filters)
     part = build(find("modicum.methods", method), settings)
     if train.given:
         train.check()
@@ -137,6 +142,8 @@ def run_select(
     told |= {"auto": auto and auto.told(held_out)}
     told |= {name: other and inputs(other) for name, other in others.items()}
     told |= _method(method, settings, part, model)
+    if sieves:
+        told["filters"] = [[identity(each), *rests_on(each, model)] for each in sieves]
     told |= shared(reading, pool, model, too_long, max_tokens)
     command = {"command": "select", **told}
     runner = engine_of(engine)
@@ -145,7 +152,7 @@ def run_select(
     how: dict[str, Any] = {"too_long": too_long, "train": train, "memory": memory}
 
     def asked() -> Question:
-        return ask(pool, part, budget, meter, seed, **others, **how)
+        return ask(pool, part, budget, meter, seed, **others, **how, filters=sieves)
 
     def work(folder: Path) -> None:
         if auto is None or held_out is None:
@@ -157,7 +164,7 @@ def run_select(
             share = auto.epsilon
             found = search(pool, part, held_out, meter, folder, rules, share, aim, say)
             made = concluded(found, folder)
-        write_selection(made, folder, command)
+        write_selection(made, folder, command, plan_of)
 
     if dry:
         question = asked()

@@ -9,14 +9,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from modicum.context import Context
-from modicum.errors import OptionError
-from modicum.methods.kmeans import kmeans_need
-from modicum.plan import width_of
+from modicum.filters.semdedup import SemDedup as Sweep
 from modicum.scores import Score
 from modicum.scores.loss import Loss
-from modicum.selection import Step, apart, band, kmeans, uniform
+from modicum.selection import Step, band, uniform
 from modicum.selection.memory import Need
-from modicum.selection.threshold import needs as apart_needs
 from modicum.views import View
 from modicum.views.hidden import Hidden
 
@@ -25,10 +22,8 @@ from modicum.views.hidden import Hidden
 class SemDedup:
     """Drop what says nearly the same as another row, and draw from the rest.
 
-    The pool is clustered, and inside a cluster a row is dropped if its cosine to one that stays is
-    above `max_similarity`; of those alike the `keep` one stays: the hardest or easiest by `score`,
-    or any. The paper also drops a row for its likeness to one that is dropped itself. Hidden
-    states as they are lie in a narrow cone, all much alike: whitened, only near copies are.
+    The rows that stay are those of the filter `semdedup`, whose options these are. They are offered
+    by chance, or with `keep` the hardest or the easiest first.
     """
 
     view: View = field(default_factory=lambda: Hidden(whiten=True))
@@ -46,57 +41,24 @@ class SemDedup:
     fails: ClassVar[str] = "as a selector: what is left is drawn by chance, or by the score alone"
 
     def __post_init__(self) -> None:
-        if self.clusters < 1:
-            raise OptionError(f"clusters={self.clusters}; at least 1 is needed")
-        if not -1 <= self.max_similarity <= 1:
-            raise OptionError(f"max_similarity={self.max_similarity} is not a cosine; use -1 to 1")
+        self._sweep()
 
     @property
     def wants(self) -> tuple[Any, ...]:
-        """The score is asked only where it says which row stays."""
-        scored = () if self.keep == "random" else self.score.wants
-        return (*self.view.wants, *scored)
+        """Those of the filter."""
+        return self._sweep().wants
 
     def selectors(self, context: Context) -> list[Need]:
-        """What clustering, and comparing in a cluster of any size, will take beside the vectors."""
-        if (width := width_of(self.view, context.meter)) is None:
-            return []
-        rows, given = len(context.pool), len(context.chosen or ())
-        beside = apart_needs(rows, width, given=given, memory=context.memory) + 4 * rows * width
-        return [
-            *kmeans_need(context, self.view, self.clusters),
-            context.need("apart", beside, width),
-        ]
+        """What the filter will take beside the vectors."""
+        return self._sweep().selectors(context)
 
     def __call__(self, context: Context) -> Iterator[Step]:
-        vectors_ND = context.vectors(self.view)
-        order_N = self._order(context)
-        spread: dict[str, Any] = {"memory": context.memory, "over": context.over}
-        groups = kmeans(vectors_ND, self.clusters, context.seed, **spread)
-        start_MD = context.chosen_vectors(self.view)
-        stay_N = np.zeros(len(vectors_ND), dtype=bool)
-        for cluster in range(len(groups.centers_CD)):
-            inside_M = np.flatnonzero(groups.labels_N == cluster)
-            inside_MD = vectors_ND[inside_M]
-            memory = context.memory_beside(inside_MD)
-            kept = apart(
-                inside_MD, order_N[inside_M], self.max_similarity, start_MD=start_MD, memory=memory
-            )
-            stay_N[inside_M[[step.pick for step in kept]]] = True
-        dropped = int(np.isfinite(order_N).sum() - stay_N.sum())
-        context.notes.append(
-            f"{dropped:,} of {len(stay_N):,} rows are more than {self.max_similarity:g} like one "
-            "that stays, and are not offered"
-        )
+        stays_N = self._sweep()(context)
         if self.keep == "random":
-            return (step for step in uniform(len(stay_N), context.seed) if stay_N[step.pick])
+            return (step for step in uniform(len(stays_N), context.seed) if stays_N[step.pick])
         values_N = context.scored[self.score.name]
         where: Literal["top", "bottom"] = "top" if self.keep == "hardest" else "bottom"
-        return band(np.where(stay_N, values_N, np.nan), where, self.score.name)
+        return band(np.where(stays_N, values_N, np.nan), where, self.score.name)
 
-    def _order(self, context: Context) -> np.ndarray:
-        """What stays of alike rows: the highest."""
-        if self.keep == "random":
-            return np.random.default_rng(context.seed).random(len(context.pool))
-        values_N = context.values(self.score)
-        return values_N if self.keep == "hardest" else -values_N
+    def _sweep(self) -> Sweep:
+        return Sweep(self.view, self.clusters, self.max_similarity, self.keep, self.score)

@@ -1,0 +1,99 @@
+"""A command line as a file: every option is a key, and what the line says counts before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from modicum.errors import InputError, OptionError
+
+_NO_KEYS = {"plan", "help"}
+# Where it runs, where the result goes and how it is shown: not what it is.
+_ASIDE = _NO_KEYS | {"out", "json", "dry-run", "ray-address"}
+
+
+def read_plan(context: typer.Context, path: Path | None) -> Path | None:
+    """Have what the line leaves out taken from a plan; one that cannot be read is refused."""
+    if path is not None:
+        known = _keys(context)
+        given = {_known(key, known, path): value for key, value in _told(path).items()}
+        context.default_map = {
+            known[key].name: _words(key, value, known[key]) for key, value in given.items()
+        }
+    return path
+
+
+def resolved(context: typer.Context) -> dict[str, Any]:
+    """The options of a command as a plan, also those that were not given; none that is unset."""
+    found = {key: context.params.get(parameter.name) for key, parameter in _keys(context).items()}
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in found.items()
+        if key not in _ASIDE and value is not None and value != [] and value != ()
+    }
+
+
+def _keys(context: typer.Context) -> dict[str, Any]:
+    """The parameters of a command by the keys of a plan: `too-long`, `pool`."""
+    return {_key(parameter): parameter for parameter in context.command.params}
+
+
+def _key(parameter: Any) -> str:
+    longest = max(parameter.opts, key=len)
+    return str(longest).lstrip("-").replace("_", "-")
+
+
+def _told(path: Path) -> Mapping[Any, Any]:
+    """What a YAML file says, or the plan in a manifest (JSON is YAML)."""
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--plan {path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"--plan {path} is not YAML: {said}") from error
+    if isinstance(told, dict) and "versions" in told:  # a manifest
+        told = told.get("plan")
+    if not isinstance(told, dict):
+        raise InputError(
+            f"--plan {path} holds no options: write KEY: VALUE, or give the manifest.json of a "
+            "selection"
+        )
+    return told
+
+
+def _known(key: Any, names: Mapping[str, Any], path: Path) -> str:
+    """The key as an option has it; `too_long` is `too-long`."""
+    name = str(key).replace("_", "-")
+    if name in names and name not in _NO_KEYS:
+        return name
+    near = get_close_matches(name, names, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    raise OptionError(
+        f"--plan {path}: there is no option {key}{meant}; use the long names of the command line"
+    )
+
+
+def _words(key: str, value: Any, parameter: Any) -> Any:
+    """A value as the command line has it: KEY=VALUE words for a mapping, text for a number."""
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        return [f"{name}={_word(each)}" for name, each in value.items()]
+    if isinstance(value, list):
+        if any(isinstance(each, dict | list) for each in value):
+            raise OptionError(f"--plan: {key} holds a list of {type(value[0]).__name__}; give text")
+        return [_word(each) for each in value]
+    word = value if isinstance(value, bool) else _word(value)
+    several = parameter.nargs == -1 or getattr(parameter, "multiple", False)
+    return [word] if several else word
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
