@@ -15,6 +15,7 @@ import inscl
 import known
 import lobass
 import ltd
+import shown
 from claims import ROOT, Claim, Row, results
 
 PAGE = ROOT / "docs" / "results.md"
@@ -36,11 +37,12 @@ _WIDE = 110  # characters of a line of prose
 
 
 def main() -> None:
-    """Write the page; with `--check` say whether it is as it would be written."""
+    """Write the page and what the program tells of it; with `--check` say if the page is so."""
     text = page()
     if "--check" in sys.argv:
         sys.exit(PAGE.read_text(encoding="utf-8") != text)
     PAGE.write_text(text, encoding="utf-8")
+    shown.write(CLAIMS)
 
 
 def page() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -22,6 +23,20 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_page_of_results_is_what_the_results_files_make():
     made = importlib.import_module("results").page()
     assert (ROOT / "docs/results.md").read_text(encoding="utf-8") == made
+
+
+def test_what_the_program_tells_of_methods_is_what_the_results_say():
+    shown, claims = importlib.import_module("shown"), importlib.import_module("results").CLAIMS
+    told = json.loads(shown.FILE.read_text(encoding="utf-8"))
+    assert told == shown.shown(claims)
+    # Of docs/results.md: two pairs at 6 %, one at 1.5 %, worse, worse and not shown.
+    assert told["lobass"][0] == {
+        "against": "random",
+        "better": 0,
+        "worse": 3,
+        "not shown": 3,
+        "where": ["dolly/four", "lobass/alpaca", "lobass/steps"],
+    }
 
 
 @pytest.mark.parametrize("paper", ["dolly", "field", "ltd", "diverse_evol", "lobass"])

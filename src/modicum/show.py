@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from modicum import visible
+from modicum.catalogue import in_words
 from modicum.jobs.folders import Done
 from modicum.jobs.replay import Mixed
 from modicum.runs import read_object
@@ -99,20 +100,22 @@ def report(found: Any) -> None:
 
 
 def methods(found: list[dict[str, Any]]) -> None:
-    """One line a method; or, of a single one, all it says of itself."""
+    """A paragraph a method; or, of a single one, all it says of itself."""
     out = console()
     if len(found) > 1:
-        table = Table(box=box.SIMPLE, pad_edge=False)
-        for heading in ("method", "for", "paper", "needs"):
-            table.add_column(heading)
         for each in found:
-            told = (each["name"], ", ".join(each["for"]), each["paper"], each["needs"])
-            table.add_row(*map(escape, told))
-        out.print(table)
+            commands = ", ".join(each["for"])
+            out.print(
+                f"[bold]{escape(each['name'])}[/bold]  {escape(each['paper'])}; for {commands}"
+            )
+            for key in ("needs", "cost", "fails"):
+                out.print(f"  {key}: {escape(each[key])}")
+            out.print(f"  evidence: {escape(in_words(each['evidence']))}", end="\n\n")
         out.print("modicum methods NAME says more of one")
         return
     for key in ("name", "does", "paper", "needs", "cost", "fails"):
         out.print(f"[bold]{key}[/bold]  {escape(found[0][key])}")
+    out.print(f"[bold]evidence[/bold]  {escape(in_words(found[0]['evidence']))}")
     for key in ("options", "replay_options"):
         if key in found[0]:
             options = ", ".join(f"{name}={value}" for name, value in _flat(found[0][key]))
