@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from modicum.evaluation.harness import installed
 from modicum.evaluation.judge import Judge
 from modicum.evaluation.measures import check_measures
 from modicum.evidence import BASELINES, FULL, Compared, Contest, Exam, run
+from modicum.evidence.affordable import able, affordable
 from modicum.evidence.contest import Keep, Match
 from modicum.evidence.twins import aimed_at, overlap_notes, the_same
 from modicum.lineup import lineup
@@ -102,6 +103,22 @@ class Comparison:
         """Run what is not finished yet."""
         made = run(self.contest, self.methods, self.rules.seeds, self.rules.whole)
         return replace(made, record={**self.about, **made.record})
+
+    def within(self, seconds: float | None, tolerant: Collection[str]) -> Comparison:
+        """The same of the methods alone that fit into so many seconds, cheapest first.
+
+        Of those that are `tolerant`, what cannot choose here is left out; of others it is an error.
+        """
+        rules, contest = self.rules, self.contest
+        fit = affordable(contest, self.methods, rules.seeds, rules.whole, seconds, tolerant)
+        return replace(self, methods=fit.methods, notes=[*self.notes, *fit.notes])
+
+    def able(self, tolerant: Collection[str]) -> Comparison:
+        """The same without those of the `tolerant` methods that cannot choose here; they try."""
+        some = {label: part for label, part in self.methods.items() if label in tolerant}
+        fit = able(self.contest, some, self.rules.seeds)
+        kept = {k: part for k, part in self.methods.items() if k not in fit.left_out}
+        return replace(self, methods=kept, notes=[*self.notes, *fit.notes])
 
     @property
     def about(self) -> dict[str, Any]:

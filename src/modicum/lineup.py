@@ -8,8 +8,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from modicum.errors import OptionError
-from modicum.parts import ROOMS, build, find, option_names
+from modicum.parts import ROOMS, build, find, members, option_names
 
+APPLICABLE = "applicable"  # every method that the pool and the target allow
 _METHOD = re.compile(r"([^(),]+)(?:\(([^()]*)\))?")
 
 
@@ -38,6 +39,32 @@ def lineup(room: str, text: str, settings: Mapping[str, str], option: str = "-m"
     if not parts or ",".join(parts) != text:
         raise OptionError(f"{option} {text}: write {_form(option)},…")
     return parts
+
+
+def all_that_apply(text: str, aimed: bool) -> tuple[str, list[str]]:
+    """A line with `applicable` written out, and the methods that stand for it.
+
+    All of the room but those that need a target where there is none, or an option; and but those
+    that the line names itself without options.
+    """
+    words = _tight(text).split(",")
+    if APPLICABLE not in words:
+        return text, []
+    found = [
+        name
+        for name, kind in members("modicum.methods").items()
+        if name not in words and (aimed or not getattr(kind, "aims", False)) and _usable(kind)
+    ]
+    at = words.index(APPLICABLE)
+    return ",".join([*words[:at], *found, *words[at + 1 :]]), found
+
+
+def _usable(kind: Any) -> bool:
+    try:
+        build(kind, {})
+    except OptionError:
+        return False
+    return True
 
 
 def filters_of(given: str | Sequence[Any]) -> list[Any]:

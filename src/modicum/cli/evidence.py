@@ -49,7 +49,10 @@ if TYPE_CHECKING:
 
 
 Methods = Annotated[
-    str, typer.Option("-m", "--method", help="k-center,lobass; or k-center(view=lexical),…")
+    str,
+    typer.Option(
+        "-m", "--method", help="k-center,lobass; k-center(view=lexical),…; or applicable: all."
+    ),
 ]
 Budgets = Annotated[
     str, typer.Option("-k", "--budget", help="500, 5% or 200ktok; several, commas between.")
@@ -78,6 +81,13 @@ ChooseOnce = Annotated[
     bool, typer.Option("--choose-once", help="All but random choose under the first seed alone.")
 ]
 
+BudgetSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-seconds", min=1, help="Compare what fits into so many, the cheapest first."
+    ),
+]
+
 
 def compare_command(
     pool: Paths,
@@ -95,6 +105,7 @@ def compare_command(
     max_new_tokens: NewTokens = 64,
     keep_models: KeepModels = "none",
     choose_once: ChooseOnce = False,
+    budget_seconds: BudgetSeconds = None,
     target: Target = None,
     model: ModelName = None,
     settings: Settings = None,
@@ -137,7 +148,9 @@ def compare_command(
     )
     held_out = held_out_of(evaluation, eval_fields, skip_bad)
     given = pairs("--set", settings)
-    wanted = Wanted(method, _words(budget), held_out, target or [], given, rules, max_tokens)
+    wanted = Wanted(
+        method, _words(budget), held_out, target or [], given, rules, max_tokens, budget_seconds
+    )
     reading = reading_of(pool, format, fields, skip_bad)
     found = model_of(model, precision, trust_remote_code)
     runner = engine_of(engine, ray_address)

@@ -31,9 +31,9 @@ def foretold(
     What is measured once and kept is foretold once; the writing of answers is not foretold.
     """
     arms = arms_of(contest, methods, seeds, full_seeds)
-    works = [*_selections(contest, arms), *_exam(contest)]
+    works = [*_selections(contest, arms), *exam_of(contest)]
     for arm in arms:
-        works += [_tuning(contest, arm), *_exam(contest)]
+        works += [tuning_of(contest, arm), *exam_of(contest)]
     rendered, model = contest.base.rendered(contest.pool), contest.base.model
     rates = calibrate(rendered, model, works, wants_of(works), contest.recipe)
     made = predict(works, rates, model, contest.keep_models == "all")
@@ -42,16 +42,8 @@ def foretold(
 
 def _selections(contest: Contest, arms: Sequence[Arm]) -> list[Work]:
     """What methods send through models to choose: trainings for every seed, measurements once."""
-    works, measured, asked = list[Work](), set[tuple[object, ...]](), set[tuple[str, str, int]]()
-    for arm in arms:
-        if arm.part is None or arm.budget is None:
-            continue
-        budget = reach(contest, arm.part, arm.budget)
-        seed = seed_of(contest, arm.label, arm.seed)
-        if (key := (arm.label, budget, seed)) in asked:
-            continue
-        asked.add(key)
-        plan = question(contest, arm.part, budget, seed, Ledger()).plan
+    works, measured = list[Work](), set[tuple[object, ...]]()
+    for plan in plans_of(contest, arms):
         trains = any(work.stage == "train" for work in plan)
         for work in plan:
             if trains or (work.wants, work.rows) not in measured:
@@ -60,7 +52,22 @@ def _selections(contest: Contest, arms: Sequence[Arm]) -> list[Work]:
     return works
 
 
-def _tuning(contest: Contest, arm: Arm) -> Work:
+def plans_of(contest: Contest, arms: Sequence[Arm]) -> list[list[Work]]:
+    """What each choice sends through models that the arms ask for, each choice once."""
+    plans, asked = list[list[Work]](), set[tuple[str, str, int]]()
+    for arm in arms:
+        if arm.part is None or arm.budget is None:
+            continue
+        budget = reach(contest, arm.part, arm.budget)
+        seed = seed_of(contest, arm.label, arm.seed)
+        if (key := (arm.label, budget, seed)) not in asked:
+            plans.append(question(contest, arm.part, budget, seed, Ledger()).plan)
+        asked.add(key)
+    return plans
+
+
+def tuning_of(contest: Contest, arm: Arm) -> Work:
+    """The tuning of one arm."""
     rows, tokens = len(contest.pool), float(contest.lengths_N.sum())
     if arm.budget is None:
         return training(contest.recipe, rows, tokens)
@@ -71,7 +78,8 @@ def _tuning(contest: Contest, arm: Arm) -> Work:
     return training(contest.recipe, taken, taken * mean)
 
 
-def _exam(contest: Contest) -> list[Work]:
+def exam_of(contest: Contest) -> list[Work]:
+    """What a model is asked on the held-out rows."""
     loss = passes(contest.base.rendered(contest.exam.rows), [Loss()])
     written = bool(set(WRITTEN) & set(contest.exam.measures))
     return [*loss, *(work._replace(loads=False) for work in loss * written)]

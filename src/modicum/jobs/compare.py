@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modicum.errors import OptionError
 from modicum.jobs.folders import Done, once, plan, shared, stem
 from modicum.jobs.reading import Reading, read_other
-from modicum.lineup import lineup
+from modicum.lineup import all_that_apply, lineup
 from modicum.parts import describe
 from modicum.pool import Pool
 from modicum.question import rests_on
@@ -48,6 +48,7 @@ class Wanted:
     settings: Mapping[str, str]
     rules: Rules
     max_tokens: int | None
+    seconds: float | None = None  # that the whole comparison may take
 
 
 def run_compare(
@@ -64,7 +65,8 @@ def run_compare(
     `say` is told what the user should know before anything is trained.
     """
     rules, max_tokens = wanted.rules, wanted.max_tokens
-    methods = lineup("modicum.methods", wanted.methods, wanted.settings)
+    line, applied = all_that_apply(wanted.methods, bool(wanted.target))
+    methods = lineup("modicum.methods", line, wanted.settings)
     for budget in wanted.budgets:
         Budget.parse(budget)
     rules.check()
@@ -89,6 +91,10 @@ def run_compare(
         from modicum.comparing import prepare
 
         made = prepare(pool, methods, wanted.budgets, evaluation, meter, folder, rules, target)
+        if applied or wanted.seconds is not None:
+            made = made.within(wanted.seconds, applied)
+        if applied and folder.parts:
+            made = made.able(applied)
         for note in made.notes:
             say(note)
         return made
@@ -146,6 +152,7 @@ def _command(
         "max_new_tokens": rules.max_new_tokens,
         "keep_models": rules.keep_models,
         "choose_once": rules.choose_once,
+        **({} if wanted.seconds is None else {"budget_seconds": wanted.seconds}),
     }
 
 
