@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from modicum.context import Context
 from modicum.methods.lobass import same_tokens
 from modicum.models import find_model
 from modicum.own_answers import cut_notes
+from modicum.scores import Score
 from modicum.scores.wrong_answer import WrongAnswer
 from modicum.selection import Step, uniform
 
@@ -22,7 +23,7 @@ class WrongAnswers:
     after round; here nothing is written. `reference` is a tuned student that answers instead.
     """
 
-    max_new_tokens: int = 64
+    score: Score = field(default_factory=WrongAnswer)
     reference: str | None = None
 
     name: ClassVar[str] = "wrong-answers"
@@ -32,11 +33,6 @@ class WrongAnswers:
     needs: ClassVar[str] = "answers that can be right: a label, a number, a few words"
     cost: ClassVar[str] = "an answer written to every row, a pass for each token of it"
     fails: ClassVar[str] = "with open answers: none is the same, and all rows are taken for wrong"
-
-    @property
-    def score(self) -> WrongAnswer:
-        """What tells right from wrong."""
-        return WrongAnswer(self.max_new_tokens)
 
     def other_model(self, trust_remote_code: bool) -> str | None:
         """A hash of the student that was given, as it lies there now."""
