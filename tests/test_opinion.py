@@ -18,6 +18,7 @@ from modicum.parts import build, members
 from modicum.pool import Pool, texts
 from modicum.question import rests_on
 from modicum.scores.opinions import AskLlm, Complexity, Quality, Worth, mean_rating
+from modicum.scores.select_it import SelectIt, sure_rating
 from modicum.store import Store
 
 Chances = Callable[[str], dict[str, float]]
@@ -74,6 +75,35 @@ def test_a_chance_is_that_of_the_first_token_after_the_question(
             p_V = tiny_model.network(input_ids=ids).logits[0, -1].softmax(0)
         assert chance_N[i] == pytest.approx(float(p_V[yes[0]]), rel=1e-3)
     assert np.isfinite(chance_N).any()
+
+
+def test_a_sure_rating_by_hand():
+    chance_NR = np.array(
+        [[0, 0, 0, 0, 0.2], [0.1, 0.1, 0.1, 0.1, 0.1], [0.3, 0.1, 0, 0, 0], [0] * 5]
+    )
+    found_N = sure_rating(np.vstack([chance_NR, np.full(5, np.nan)]))
+    # All on 5: 5 × 1. All alike: 0. On 1 three quarters: (0.5 + 3 × 0.75) ÷ 4.
+    assert found_N[:3].tolist() == pytest.approx([5, 0, 0.6875])
+    assert np.isnan(found_N[3:]).all()
+
+
+def test_select_it_asks_every_question_of_its_file(
+    tiny_pool: Pool, tiny_model: Model, meter: Meter, tmp_path: Path
+):
+    file = tmp_path / "asked.txt"
+    file.write_text("Good? {instruction} {answer}\n---\n{answer}: is it good for {instruction}?\n")
+    part = SelectIt(prompt=str(file), alpha=0.5)
+    assert [each.text for each in part._parts] == [
+        "Good? {instruction} {answer}",
+        "{answer}: is it good for {instruction}?",
+    ]
+    rated_QN = np.stack([sure_rating(each.chances(tiny_pool, meter)) for each in part._parts])
+    expected_N = rated_QN.mean(0) / (1 + 0.5 * np.abs(rated_QN[0] - rated_QN[1]) / 2)
+    np.testing.assert_allclose(part(tiny_pool, meter), expected_N, rtol=1e-5)
+    assert len(SelectIt()._parts) == 5
+    assert part.other_model(False) != SelectIt().other_model(False)
+    with pytest.raises(OptionError, match="alpha=-1"):
+        SelectIt(alpha=-1)
 
 
 def test_a_mean_rating_by_hand():

@@ -32,6 +32,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "margin": [{}],
     "quality": [{}],
     "reversed-ifd": [{}],
+    "select-it": [{}],
     "worth": [{}],
     "wrong-answer": [{}],
 }
@@ -112,7 +113,10 @@ def test_equal_rows_get_equal_values(name, options, tiny_pool, meter):
 
 
 @every_score
-def test_a_second_call_gives_the_same_bits_for_nothing(name, options, odd_pool, tiny_model, store):
+def test_a_second_call_gives_the_same_bits_for_nothing(
+    name, options, odd_pool, tiny_model, store, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MODICUM_CACHE", str(tmp_path / "cache"))  # where answers are kept
     first, second = Meter(tiny_model, store), Meter(tiny_model, store)
     cold_N = score(name, options)(odd_pool, first)
     assert score(name, options)(odd_pool, second).tobytes() == cold_N.tobytes()
