@@ -48,6 +48,8 @@ def runs(options: argparse.Namespace) -> dict[str, list[str]]:
         "kcenter": ["kcenter.py", *vectors, "--picks", "1000", "10000", *peers],
         "kcenter-published": ["kcenter.py", *vectors, "--rows", "10000"],
         "selecting": ["selecting.py", *vectors, "--repeats", "5"],
+        "facility": ["facility.py", *vectors, "--sizes"],
+        "facility-alone": ["facility.py", *vectors, "--rows"],
         "scale": ["scale.py"],
         "scale-picks": ["scale.py", *large],
         "scale-command": ["scale.py", "--command", *pool, *large, "--only", "k-center"],
@@ -124,6 +126,17 @@ def selecting(found: Facts) -> Iterator[Line]:
         yield what, "plain way", _times(way["ratio"]), ""
 
 
+def facility(found: Facts) -> Iterator[Line]:
+    for each in found["compared"]:
+        what = f"facility, {each['rows']:,} × {each['width']}, {found['picks']:,} picks"
+        for name, ratio in each["ratio"].items():
+            if not name.startswith("modicum"):
+                yield what, name, _times(ratio), ""
+    for each in found["alone"]:
+        what = f"facility, {found['picks']:,} of {each['rows']:,} rows"
+        yield what, f"{each['seconds']:.1f} s, each with {each['among']}", "", ""
+
+
 def scale(found: Facts) -> Iterator[Line]:
     rows = max(each["rows"] for each in found["found"])
     for each in found["found"]:
@@ -157,6 +170,8 @@ LINES: dict[str, Callable[[Any], Iterator[Line]]] = {
     "kcenter": kcenter,
     "kcenter-published": kcenter,
     "selecting": selecting,
+    "facility": facility,
+    "facility-alone": facility,
     "scale": scale,
     "scale-picks": scale,
     "scale-command": scale,

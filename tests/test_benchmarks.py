@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -88,6 +90,54 @@ def test_the_selecting_benchmark_compares_three_selectors(monkeypatch, capsys):
     worth = ways["kmeans"]["squared_distances"]
     assert worth["modicum"] <= 1.05 * worth["plain way"]
     assert all(way["ratio"] > 0 and way["needs_bytes"] > 0 for way in ways.values())
+
+
+def test_the_facility_benchmark_compares_value_and_picks(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "apricot", None)  # as if neither peer were installed
+    monkeypatch.setitem(sys.modules, "submodlib", None)
+    options = ["--rows", 150, "--width", 8, "--picks", 20, "--sizes", 200, "--repeats", 1]
+    monkeypatch.setattr(sys, "argv", ["facility.py", *map(str, options), "--json"])
+    runpy.run_path(str(SCRIPTS / "facility.py"), run_name="__main__")
+    out, err = capsys.readouterr()
+    for peer in ("apricot", "submodlib"):
+        assert f"note: {peer} cannot be imported" in err
+    found = json.loads(out)
+    (each,) = found["compared"]
+    assert each["the_same_picks"]["plain way"] == 1.0
+    assert each["value"]["plain way"] == each["value"]["modicum"]
+    assert 0 < each["value"]["modicum, nearest only"] <= each["value"]["modicum"]
+    assert each["ratio"]["modicum"] == 1.0
+    assert [alone["among"] for alone in found["alone"]] == ["all"]
+
+
+def test_a_peer_of_facility_that_can_be_imported_is_timed(monkeypatch):
+    """A stand-in that is asked as submodlib is, and takes rows in their order."""
+
+    class InOrder:
+        def __init__(self, n: int, sijs: np.ndarray, **how: object) -> None:
+            assert sijs.shape == (n, n) and sijs.min() >= 0
+
+        def maximize(self, budget: int, **how: object) -> list[tuple[int, float]]:
+            return [(row, 0.0) for row in range(budget)]
+
+    stand_in = ModuleType("submodlib")
+    stand_in.FacilityLocationFunction = InOrder
+    monkeypatch.setitem(sys.modules, "submodlib", stand_in)
+    script = runpy.run_path(str(SCRIPTS / "facility.py"))
+    options = Namespace(picks=5, repeats=1, vectors=None, width=8)
+    vectors_ND = script["load"](options, 60)
+    ways = {"modicum": script["modicum"], "submodlib": script["submodlib"]}
+    found = script["compared"](vectors_ND, ways, options)
+    assert found["the_same_picks"]["submodlib"] < 1
+    assert found["value"]["submodlib"] < found["value"]["modicum"]
+    cosines_NK = (
+        vectors_ND
+        @ vectors_ND[:5].T
+        / np.outer(np.linalg.norm(vectors_ND, axis=1), np.linalg.norm(vectors_ND[:5], axis=1))
+    )
+    assert found["value"]["submodlib"] == pytest.approx(
+        np.maximum(cosines_NK.max(axis=1), 0).sum(), rel=1e-5
+    )
 
 
 def test_the_scale_benchmark_tells_seconds_memory_and_growth(monkeypatch, capsys):

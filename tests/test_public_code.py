@@ -137,7 +137,7 @@ def test_semdedup_keeps_all_that_public_code_keeps_and_what_it_drops_for_a_dropp
     monkeypatch: pytest.MonkeyPatch,
 ):
     grouped = Clusters(rows.groups_N, np.zeros((rows.groups_N.max() + 1, 1)))
-    monkeypatch.setattr("modicum.methods.semdedup.kmeans", lambda *_, **__: grouped)
+    monkeypatch.setattr("modicum.filters.semdedup.kmeans", lambda *_, **__: grouped)
     method = SemDedup(view=Given(), score=Valued(), max_similarity=ALIKE, keep="hardest")
     chosen = select(pool, method, 84, tiny_model, store=store)
     assert "116 of 200 rows" in chosen.notes[0]
