@@ -73,7 +73,10 @@ def test_own_answers_are_those_that_are_generated_and_are_kept(tiny_model: Model
         own_answers(POOL, meter, 0)
 
 
-def test_what_was_killed_writes_only_what_is_missing(tiny_model: Model, store: Store):
+def test_what_was_killed_writes_only_what_is_missing(
+    tiny_model: Model, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MODICUM_CACHE", str(tmp_path / "cache"))
     own = own_answers(POOL, Meter(tiny_model, store), TOKENS)
     (kept,) = (cache_folder() / "answers").glob("*.jsonl")
     lines = kept.read_bytes().splitlines(keepends=True)

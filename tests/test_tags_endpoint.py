@@ -306,6 +306,7 @@ def test_ctrl_c_ends_at_once_and_keeps_what_has_arrived(server: Server, tmp_path
 
     server.misbehave = stuck
     code = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # if ignored
         "from modicum.tags.endpoint import Endpoint\nfrom modicum.ledger import Ledger\n"
         f"Endpoint({server.url!r}, 'tiny', timeout=30.0)({TEXTS!r}, Ledger())"
     )
