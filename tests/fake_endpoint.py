@@ -99,9 +99,9 @@ class Server:
 
 
 def logprobs(chances: dict[str, float]) -> dict[str, Any]:
-    """As a reply has them, of its first token."""
+    """As a reply has them, of its first token; of none where it has none."""
     listed = [{"token": token, "logprob": math.log(p)} for token, p in chances.items()]
-    return {"content": [{**listed[0], "top_logprobs": listed}]}
+    return {"content": [{**first, "top_logprobs": listed} for first in listed[:1]]}
 
 
 def forwarded(url: str, body: dict[str, Any]) -> bytes:

@@ -18,6 +18,7 @@ from modicum.parts import build, members
 from modicum.pool import Pool, texts
 from modicum.question import rests_on
 from modicum.scores.opinions import AskLlm, Complexity, Quality, Worth, mean_rating
+from modicum.scores.reversed_ifd import ReversedIfd
 from modicum.scores.select_it import SelectIt, sure_rating
 from modicum.store import Store
 
@@ -204,3 +205,36 @@ def test_words_that_begin_alike_are_refused(tiny_pool: Pool, meter: Meter):
 
     with pytest.raises(OptionError, match="begins the replies Certainly and Certain-not with one"):
         Alike()(tiny_pool, meter)
+
+
+def test_a_question_is_never_cut(tiny_pool: Pool, tiny_model: Model, store: Store):
+    whole = Meter(tiny_model, store)
+    limit = int(np.median(whole.rendered(tiny_pool).lengths_N)) + 60
+    cutting = Meter(tiny_model, store, limit=limit, truncate=True)
+    for part in (AskLlm(), ReversedIfd()):
+        expected_N, found_N = part(tiny_pool, whole), part(tiny_pool, cutting)
+        there_N = np.isfinite(found_N)
+        np.testing.assert_allclose(found_N[there_N], expected_N[there_N], rtol=1e-5)
+    asked, _ = AskLlm()._asked(tiny_pool, cutting)
+    too_long_N = whole.rendered(asked).lengths_N > limit
+    assert too_long_N.any()
+    assert np.isnan(AskLlm()(tiny_pool, cutting)[too_long_N]).all()
+
+
+def test_a_local_judge_is_asked_in_place_of_the_model(
+    tiny_pool: Pool, tiny_model: Model, meter: Meter
+):
+    ours = AskLlm()(tiny_pool, meter)
+    judged = AskLlm(judge=str(tiny_model.folder))
+    np.testing.assert_allclose(judged(tiny_pool, meter), ours, rtol=1e-5)
+    assert judged.further(tiny_pool, meter) == []  # it is another model that measures
+    assert judged.other_model(False) != AskLlm().other_model(False)
+    assert rests_on(judged, tiny_model) == [judged.other_model(False)]
+
+
+def test_an_empty_reply_is_a_missing_value(server: Server, tiny_pool: Pool, meter: Meter):
+    first = next(iter(AskLlm()._questions(tiny_pool)))
+    server.chances = lambda text: {} if text == first else {"Yes": 0.5, "No": 0.25}
+    found_N = AskLlm(url=server.url, judge="m", at_once=1)(tiny_pool, meter)
+    assert 0 < np.isnan(found_N).sum() < len(tiny_pool)
+    assert np.isfinite(found_N).sum() > len(tiny_pool) / 2

@@ -83,7 +83,9 @@ def test_semdedup_keeps_one_of_each_kind(tiny_model: Model, store: Store):
         chosen = select(twice, "semdedup", 7, tiny_model, keep=keep, score="length", **options)
         assert {pick % 7 for pick in chosen.picks.tolist()} == set(range(7))
         assert chosen.scores["length"][chosen.picks[0]] == best(chosen.scores["length"])
-        assert "7 of 14 rows are more than 0.999 like one that stays" in chosen.notes[0]
+        assert (
+            "7 of 14 rows are more than 0.999 like one that stays or is chosen" in chosen.notes[0]
+        )
     drawn = [
         select(twice, "semdedup", 7, tiny_model, seed=seed, **options).picks.tolist()
         for seed in range(3)
@@ -173,7 +175,7 @@ def test_superfilter_spreads_over_the_hardest(tiny_model: Model, store: Store):
     inside = sorted(hardest)
     like_MM = np.maximum(seen(POOL, meter)[inside] @ seen(POOL, meter)[inside].T, 0)
     assert chosen.picks[0] == inside[int(like_MM.sum(axis=1).argmax())]
-    with pytest.raises(BudgetError, match="offers 4 rows"):
+    with pytest.raises(BudgetError, match="is 4, and 5 are to be picked"):
         select(POOL, "superfilter", 5, tiny_model, **options)
 
 
@@ -239,3 +241,25 @@ def test_kpig_replays_more_of_the_task_that_needs_its_key_words_less(
         assert [step.pick for step in steps] == lowest.tolist()
     evenly = Kpig(how_much="uniform")(Stage(old, new, 4, meter, meter))
     assert evenly.quota_J.tolist() == [2, 2]
+
+
+def test_superfilter_with_nothing_below_one_says_so_in_one_line(tiny_model: Model, store: Store):
+    with pytest.raises(BudgetError, match="the method offers 0 rows"):
+        select(POOL, "superfilter", 1, tiny_model, store=store, score="length", **WORDS)
+    with pytest.raises(BudgetError, match=r"share=0\.2 of 7 rows is 1, and 3 are to be picked"):
+        select(POOL, "superfilter", 3, tiny_model, store=store, **WORDS)
+
+
+def test_key_words_are_masked_across_lines():
+    turns = (Turn("user", "Tell of machine\n learning now.", False),)
+    made = masked(Example("r", "", "", turns), ["machine learning"])
+    assert made[0].content == "Tell of _\n _ now."
+
+
+def test_tokens_that_no_row_is_offered_for_are_told(tiny_model: Model, store: Store):
+    options = {"view": "lexical", "share": 0.3, "drop_above_one": False}
+    chosen = select(POOL, "superfilter", "100ktok", tiny_model, store=store, **options)
+    assert len(chosen) == 2
+    assert any("no more rows are offered" in note for note in chosen.notes)
+    plain = select(POOL, "random", "60tok", tiny_model, store=store)
+    assert not any("no more rows" in note for note in plain.notes)

@@ -262,6 +262,12 @@ def _remarks(steps: list[Step], context: Context) -> list[str]:
             context.budget.unit == "tokens" and len(steps) == len(pool)
         ),
     }
+    if context.budget.unit == "tokens" and len(steps) < len(pool):
+        lengths_N = context.meter.rendered(pool).lengths_N
+        taken_K = [step.pick for step in steps]
+        left = context.budget.amount - int(lengths_N[taken_K].sum())
+        said = f"no more rows are offered, and {left:,.0f} tokens of the budget are left"
+        remarks[said] = left >= int(np.delete(lengths_N, taken_K).max())
     for ending, remark in context.remarks.items():
         remarks[remark] = any(step.reason.endswith(ending) for step in steps)
     return [remark for remark, holds in remarks.items() if holds]

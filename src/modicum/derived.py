@@ -13,6 +13,12 @@ from modicum.wants import Want
 Further = Sequence[tuple[Pool, tuple[Want, ...]]]  # rows that are made of rows, and what of them
 
 
+def answered(pool: Pool, meter: Meter) -> np.ndarray:
+    """(N,) bool: which rows have an answer to learn, as the meter's model reads them."""
+    answered_N: np.ndarray = meter.rendered(pool).lengths_N > 0
+    return answered_N
+
+
 def derived(pool: Pool, turns: Iterable[tuple[Turn, ...]]) -> Pool:
     """For each row of the pool one of the same id, with these turns."""
     both = zip(pool.ids, turns, strict=True)
@@ -24,12 +30,13 @@ def question(user: str, answer: str) -> tuple[Turn, ...]:
     return (Turn("user", user, False), Turn("assistant", answer, True))
 
 
-def measured(pool: Pool, made: Pool, wants: Sequence[Want], meter: Meter) -> np.ndarray:
+def measured(made: Pool, wants: Sequence[Want], meter: Meter, asked_N: np.ndarray) -> np.ndarray:
     """(W, N) float32: what is wanted of the rows that were `made` of a pool's rows.
 
-    NaN where the window does not hold a row made, and of a row that has no answer itself.
+    NaN where `asked_N` says that a row is not asked about, and where the window does not hold the
+    row made: it is not cut, whatever is done with long rows of the pool.
     """
-    asked_N = meter.rendered(pool).lengths_N > 0
+    meter = meter.uncut()
     lengths_N = meter.rendered(made).lengths_N
     rows_M = np.flatnonzero(asked_N & (lengths_N > 0) & (lengths_N <= meter.max_tokens))
     kept = meter.narrow(made, rows_M)

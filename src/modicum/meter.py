@@ -52,6 +52,12 @@ class Meter:
         """The same rows through another model that reads the same tokens, on the same ledger."""
         return replace(self, model=model, store=store or self.store, _measured={})
 
+    def uncut(self) -> Meter:
+        """The same for rows that are made of rows: a question that is cut asks something else."""
+        if not self.truncate:
+            return self
+        return replace(self, truncate=False, _rendered={}, _measured={})
+
     def rendered(self, pool: Pool) -> Rendered:
         """Token ids of every row under the model's chat template, and what each belongs to."""
         if pool.fingerprint not in self._rendered:

@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from modicum.chat import Access, Asker, Role, hashed, prompt_text
 from modicum.chat.prompts import filled
-from modicum.derived import Further, derived, measured, question
+from modicum.derived import Further, answered, derived, measured, question
 from modicum.errors import OptionError
 from modicum.meter import Meter
 from modicum.models import find_model
@@ -56,25 +56,27 @@ class Opinion:
     def chances(self, pool: Pool, meter: Meter) -> np.ndarray:
         """(N, R) float32: how likely each of the words is to be what the model's reply begins with.
 
-        In upper or lower case. NaN of a row that the model cannot be asked about, or whose reply
+        In upper or lower case. NaN of a row that the model cannot be asked about (no answer, no
+        word of a user, or longer as a question than the window), or whose reply
         begins with none of them; of an endpoint's reply only the 20 likeliest beginnings are known,
         and a word that is not among them has 0.
         """
-        with_answer_N = meter.rendered(pool).lengths_N > 0
+        said_N = np.array([bool(text.strip()) for text in texts(pool, "instruction")], dtype=bool)
+        asked_N = answered(pool, meter) & said_N
         if self.url:
-            return self._from_afar(pool, with_answer_N, meter)
+            return self._from_afar(pool, asked_N, meter)
         asked = meter if not self.judge else self._through(meter)
         tokens = [opening_tokens(word, asked) for word in self.words]
         _refuse_shared(self.words, tokens, asked)
-        log_WN = measured(pool, *self._asked(pool, asked), asked)
+        log_WN = measured(*self._asked(pool, asked), asked, asked_N)
         splits = np.cumsum([len(each) for each in tokens])[:-1]
         chance_NR = np.stack([np.exp(part).sum(0) for part in np.split(log_WN, splits)], axis=1)
-        chance_NR[~with_answer_N] = np.nan
+        chance_NR[~asked_N] = np.nan
         return np.asarray(chance_NR, np.float32)
 
     def further(self, pool: Pool, meter: Meter) -> Further:
-        """The questions as rows, and what is measured of them; nothing where others measure."""
-        return [] if self.url else [self._asked(pool, meter)]
+        """The questions as rows, and what is measured of them; nothing where a judge measures."""
+        return [] if self.url or self.judge else [self._asked(pool, meter)]
 
     def _asked(self, pool: Pool, meter: Meter) -> tuple[Pool, tuple[Want, ...]]:
         tokens = [token for word in self.words for token in opening_tokens(word, meter)]
@@ -93,8 +95,10 @@ class Opinion:
         return (filled(self._text, dict(zip(_PLACES, each, strict=True))) for each in both)
 
     def _through(self, meter: Meter) -> Meter:
-        model = find_model(self.judge, precision=meter.model.precision)
-        return Meter(model, meter.store, meter.ledger, engine=meter.engine)
+        base = meter.model
+        options: dict[str, Any] = {"trust_remote_code": base.trust_remote_code}
+        judge = find_model(self.judge, precision=base.precision, **options)
+        return Meter(judge, meter.store, meter.ledger, engine=meter.engine)
 
     def _from_afar(self, pool: Pool, asked_N: np.ndarray, meter: Meter) -> np.ndarray:
         questions = list(self._questions(pool))

@@ -63,11 +63,11 @@ class Question:
 
     def _works(self, part: object) -> list[Work]:
         pool, meter = self.context.pool, self.context.meter
-        works = passes(meter.rendered(pool), _wants(part))
+        works, uncut = passes(meter.rendered(pool), _wants(part)), meter.uncut()
         for each in _parts(part):
             if hasattr(each, "further"):  # it asks about rows that it makes of the pool's
                 for made, wants in each.further(pool, meter):
-                    works += passes(meter.rendered(made), wants)
+                    works += passes(uncut.rendered(made), wants)
         return works
 
     @cached_property

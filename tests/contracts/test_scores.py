@@ -36,7 +36,16 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "worth": [{}],
     "wrong-answer": [{}],
 }
-ASK_THE_USER = {"key-gain", "reversed-ifd"}  # and have nothing to say of a row without one
+ASK_THE_USER = {
+    "ask-llm",
+    "complexity",
+    "judge-gap",
+    "key-gain",
+    "quality",
+    "reversed-ifd",
+    "select-it",
+    "worth",
+}  # and have nothing to say of a row without one
 YES_OR_NO = {"wrong-answer"}
 SCORES = members("modicum.scores")
 CASES = [(name, options) for name in SCORES for options in EXAMPLES.get(name, [])]

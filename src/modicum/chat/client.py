@@ -91,7 +91,10 @@ class Chat:
         text = choices[0].message.content
         tokens = (done.usage.total_tokens if done.usage else 0) or 0
         if self._access.top:
-            return Reply(key, "", tokens, "", self._chances(choices[0]))
+            chances = self._chances(choices[0])
+            if not chances:  # its first token ended the reply
+                return Reply(key, None, tokens, "replied with nothing")
+            return Reply(key, "", tokens, "", chances)
         cut = choices[0].finish_reason == "length"
         fault = f"the reply was cut at max_tokens={self._access.max_tokens}" if cut else ""
         return Reply(key, _without_key(text) if isinstance(text, str) else "", tokens, fault)
@@ -99,6 +102,8 @@ class Chat:
     def _chances(self, choice: Any) -> dict[str, float]:
         """How likely each of a reply's likeliest beginnings is. Some servers ignore the wish."""
         given = getattr(getattr(choice, "logprobs", None), "content", None)
+        if given == []:
+            return {}
         if not given or not (listed := getattr(given[0], "top_logprobs", None)):
             raise OptionError(
                 f"{self._access} replied without the logprobs asked for; use a server that gives "

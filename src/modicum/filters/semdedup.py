@@ -79,10 +79,11 @@ class SemDedup:
                 inside_MD, order_N[inside_M], self.max_similarity, start_MD=start_MD, memory=memory
             )
             stays_N[inside_M[[step.pick for step in kept]]] = True
-        dropped = int(np.isfinite(order_N).sum() - stays_N.sum())
+        seen_N = np.isfinite(order_N) & (groups.labels_N >= 0)  # no cluster: no finite vector
+        dropped = int(seen_N.sum() - stays_N.sum())
         context.notes.append(
             f"{dropped:,} of {len(stays_N):,} rows are more than {self.max_similarity:g} like one "
-            "that stays, and are not offered"
+            "that stays or is chosen, and are not offered"
         )
         return stays_N
 

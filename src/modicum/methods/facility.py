@@ -62,12 +62,17 @@ class Facility:
         )
 
 
-def facility_need(context: Context, view: View) -> list[Need]:
-    """What facility location over the pool will take; nothing if the view's width is not known."""
+def facility_need(context: Context, view: View, some: int | None = None) -> list[Need]:
+    """What facility location over the pool will take, or over a copy of `some` of its rows.
+
+    Nothing if the view's width is not known.
+    """
     if (width := width_of(view, context.meter)) is None:
         return []
-    beside = facility_needs(len(context.pool), width, memory=context.memory)
-    return [context.need("facility", beside, width)]
+    copied = 0 if some is None else 4 * some * width
+    memory = None if context.memory is None else max(1, context.memory - copied)
+    rows = len(context.pool) if some is None else some
+    return [context.need("facility", copied + facility_needs(rows, width, memory=memory), width)]
 
 
 def tell_of_neighbours(context: Context, rows: int) -> None:

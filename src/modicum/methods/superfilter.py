@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from modicum.context import Context
-from modicum.errors import OptionError
+from modicum.errors import BudgetError, OptionError
 from modicum.methods.facility import facility_need, tell_of_neighbours
 from modicum.scores import Score
 from modicum.scores.ifd import IfdPpl
@@ -45,15 +45,22 @@ class Superfilter:
             raise OptionError(f"share={self.share}: give a share of the rows, 0.2 for 20 %")
 
     def selectors(self, context: Context) -> list[Need]:
-        """What facility location among all rows would take beside the vectors: it takes less."""
-        return facility_need(context, self.view)
+        """What facility location among the share takes, a copy of its vectors included."""
+        rows = len(context.pool)
+        share = max(1, round(self.share * rows))
+        if context.rows is not None and context.rows > share:
+            raise BudgetError(
+                f"share={self.share:g} of {rows:,} rows is {share:,}, and {context.rows:,} are to "
+                "be picked; raise share (--set)"
+            )
+        return facility_need(context, self.view, share)
 
     def __call__(self, context: Context) -> Iterator[Step]:
         vectors_ND, score_N = context.vectors(self.view), context.values(self.score)
         if self.drop_above_one:
             score_N = np.where(score_N < 1, score_N, np.nan)
         ranked = [step.pick for step in band(score_N, "top")]
-        inside_M = np.sort(ranked[: max(1, round(self.share * len(score_N)))])
+        inside_M = np.sort(np.array(ranked, np.int64)[: max(1, round(self.share * len(score_N)))])
         tell_of_neighbours(context, len(inside_M))
         inside_MD = vectors_ND[inside_M]
         steps = facility(

@@ -39,8 +39,9 @@ class Kpig:
     def __call__(self, stage: Stage) -> Plan:
         values = [self._values(task, stage) for task in stage.old]
         if self.how_much == "gain":
-            means = [float(np.nanmean(gain_N)) if _known(gain_N) else 0.0 for gain_N in values]
-            weight_J, names = np.exp(-np.array(means)), [task.name for task in stage.old]
+            means = [float(np.nanmean(gain_N)) if _known(gain_N) else None for gain_N in values]
+            weight_J = np.array([0.0 if mean is None else np.exp(-mean) for mean in means])
+            names = [task.name for task in stage.old]
             stage.facts[self.score.name] = dict(zip(names, means, strict=True))
         else:
             weight_J = stage.weights(self.how_much)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from modicum.derived import Further, derived, measured
+from modicum.derived import Further, answered, derived, measured
 from modicum.meter import Meter
 from modicum.pool import Example, Pool, Turn, texts
 from modicum.tags.keyphrases import Keyphrases
@@ -45,7 +45,10 @@ class KeyGain:
         found_N = np.array(
             [one != other for one, other in zip(made.digests, pool.digests, strict=True)], bool
         )
-        masked_N = measured(pool, made, _ANSWER, meter)[0]
+        # A prompt that was cut is not the one that its masked words are taken from.
+        asked_N = answered(pool, meter)
+        asked_N[list(meter.rendered(pool).truncated)] = False
+        masked_N = measured(made, _ANSWER, meter, asked_N)[0]
         gain_N = masked_N - meter.measured(pool, _ANSWER[0])
         return np.where(found_N, gain_N, np.float32(np.nan))
 
@@ -54,7 +57,10 @@ class KeyGain:
         return [(self.asked(pool, meter), _ANSWER)]
 
     def asked(self, pool: Pool, meter: Meter) -> Pool:
-        """The rows with their key words masked."""
+        """The rows with their key words masked; looked for once."""
+        return meter.once((self, pool.fingerprint), lambda: self._masked(pool, meter))
+
+    def _masked(self, pool: Pool, meter: Meter) -> Pool:
         said = list(texts(pool, "instruction"))
         keys = Keyphrases(self.top, self.words, self.language)(said, meter.ledger)
         return derived(pool, (masked(row, each) for row, each in zip(pool, keys, strict=True)))
@@ -63,7 +69,8 @@ class KeyGain:
 def masked(row: Example, phrases: Sequence[str]) -> tuple[Turn, ...]:
     """A row's turns, with these phrases masked word by word in the user's; every word for none."""
     longest_first = sorted(phrases, key=len, reverse=True)
-    either = "|".join(rf"(?<!\w){re.escape(each)}(?!\w)" for each in longest_first)
+    spaced = (r"\s+".join(map(re.escape, each.split())) for each in longest_first)
+    either = "|".join(rf"(?<!\w){each}(?!\w)" for each in spaced)
     pattern = re.compile(either or r"\S+", re.IGNORECASE)
     return tuple(
         turn._replace(content=pattern.sub(_of_masks, turn.content)) if turn.role == "user" else turn

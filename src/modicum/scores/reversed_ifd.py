@@ -10,7 +10,7 @@ import numpy as np
 
 from modicum.chat import hashed, prompt_text
 from modicum.chat.prompts import filled
-from modicum.derived import Further, derived, measured, question
+from modicum.derived import Further, answered, derived, measured, question
 from modicum.meter import Meter
 from modicum.pool import Pool, texts
 from modicum.wants import Loss, Want
@@ -33,7 +33,7 @@ class ReversedIfd:
     wants: ClassVar[tuple[Want, ...]] = ()  # of the pool's own rows
 
     def __call__(self, pool: Pool, meter: Meter) -> np.ndarray:
-        given_N, alone_N = measured(pool, self.asked(pool), _BOTH, meter)
+        given_N, alone_N = measured(self.asked(pool), _BOTH, meter, answered(pool, meter))
         with np.errstate(over="ignore"):
             return np.asarray(np.exp(given_N - alone_N), np.float32)
 
