@@ -100,6 +100,12 @@ def test_wrong_filters_are_refused_in_one_line(tiny_model: Model, store: Store):
         filters_of("duplicates,duplicates")
     with pytest.raises(OptionError, match="least=3 is above most=2"):
         filters_of("between(least=3,most=2)")
+    with pytest.raises(OptionError, match="nan is no bound"):
+        filters_of("between(most=nan)")
+    with pytest.raises(OptionError, match="join has no name or no reason"):
+        filters_of("os.path:join")
+    with pytest.raises(OptionError, match="band needs score: score=VALUE, in brackets"):
+        filters_of("band(share=0.5)")
     with pytest.raises(OptionError, match="give least, most or both"):
         filters_of("between")
     with pytest.raises(OptionError, match="share=2"):

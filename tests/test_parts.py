@@ -85,7 +85,9 @@ def test_a_value_that_does_not_fit_is_refused_with_what_does(option, value, said
 
 
 def test_an_option_without_a_default_is_asked_for():
-    with pytest.raises(OptionError, match=r"test_parts:Own needs needed: --set needed=VALUE"):
+    with pytest.raises(
+        OptionError, match=r"test_parts:Own needs needed: needed=VALUE, in brackets"
+    ):
         build(Own, {})
 
 

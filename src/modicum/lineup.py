@@ -73,6 +73,12 @@ def filters_of(given: str | Sequence[Any]) -> list[Any]:
     for each in [given] if isinstance(given, str) else given:
         named = isinstance(each, str)
         filters += lineup("modicum.filters", each, {}, "--filter").values() if named else [each]
+    for part in filters:
+        if not all(isinstance(getattr(part, word, None), str) for word in ("name", "reason")):
+            raise OptionError(
+                f"--filter: {getattr(part, '__name__', part)} has no name or no reason, so it is "
+                "no filter; see docs/filters.md"
+            )
     return filters
 
 

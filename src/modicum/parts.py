@@ -139,7 +139,8 @@ def _build(kind: type, default: Any, left: dict[str, Any]) -> Any:
         return replace(default, **values)
     needed = [f.name for f in fields(kind) if f.name not in values and _default(f) is MISSING]
     if needed:
-        raise OptionError(f"{_label(kind)} needs {', '.join(needed)}: --set {needed[0]}=VALUE")
+        said = f"{needed[0]}=VALUE, in brackets behind its name or by --set"
+        raise OptionError(f"{_label(kind)} needs {', '.join(needed)}: {said}")
     return kind(**values)
 
 

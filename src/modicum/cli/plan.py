@@ -73,7 +73,7 @@ def _known(key: Any, names: Mapping[str, Any], path: Path) -> str:
     name = str(key).replace("_", "-")
     if name in names and name not in _NO_KEYS:
         return name
-    near = get_close_matches(name, names, n=1)
+    near = get_close_matches(name, set(names) - _NO_KEYS, n=1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     raise OptionError(
         f"--plan {path}: there is no option {key}{meant}; use the long names of the command line"

@@ -70,7 +70,9 @@ Decontaminate = Annotated[
 ]
 Filters = Annotated[
     list[str] | None,
-    typer.Option("--filter", help="duplicates; or 'between(most=512)': first; may be repeated."),
+    typer.Option(
+        "--filter", help="Rows offered at all: duplicates, 'between(most=512)', …; may be repeated."
+    ),
 ]
 PlanFile = Annotated[
     Path | None,

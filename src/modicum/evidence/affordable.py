@@ -84,7 +84,7 @@ def affordable(
     if seconds is not None and spent > seconds:
         raise OptionError(
             f"--budget-seconds {seconds:,.0f}: chance, length and the model as it is take about "
-            f"{spent:,.0f} s; give more, fewer --seeds, or --no-full"
+            f"{spent:,.0f} s; give more, or ask for less (--seeds, --no-full, --full-seeds)"
         )
     if contest.folder.parts:
         told = {"made_from": made_from, "methods": chosen, "left_out": left_out}

@@ -24,6 +24,8 @@ class Between:
     name: ClassVar[str] = "between"
 
     def __post_init__(self) -> None:
+        if any(bound is not None and np.isnan(bound) for bound in (self.least, self.most)):
+            raise OptionError(f"{self.name}: nan is no bound; give a number")
         if self.least is None and self.most is None:
             raise OptionError(f"{self.name}: give least, most or both, as most=512")
         if self.least is not None and self.most is not None and self.least > self.most:

@@ -31,9 +31,10 @@ class IterSelect:
     `initial` rows, one of each of so many clusters, are judged: hard is what the model answers
     worse than the row does. A classifier of vectors learns from them, the `per_round` likeliest to
     be hard are judged next, `rounds` times. Then `alpha` × the chance of being hard + (1 − `alpha`)
-    × the cosine to the most alike row that is known to be is the score, highest first. The paper
-    has GPT-4 judge and BERT classify; here any model rates both answers, and a logistic regression
-    classifies. Its numbers of rows, rounds and its alpha are not known: those here are guesses.
+    × the cosine to the most alike other row that is known to be is the score, highest first. In
+    the paper GPT-4 judges and BERT classifies; here any model rates both answers, and a logistic
+    regression classifies. Its numbers of rows, rounds and its alpha are not known: those here
+    are guesses.
     """
 
     view: View = field(default_factory=lambda: Hidden(whiten=True))
@@ -86,7 +87,10 @@ class IterSelect:
             next_M = np.sort([step.pick for step in islice(steps, self.per_round)]).astype(int)
         judged, hard = int(np.isfinite(hard_N).sum()), int((hard_N == 1).sum())
         context.notes.append(f"{judged:,} rows were judged, {hard:,} of them hard for the model")
-        like_N = largest_cosine(vectors_ND, vectors_ND[hard_N == 1])
+        hard_M = np.flatnonzero(hard_N == 1)
+        like_N = largest_cosine(vectors_ND, vectors_ND[hard_M])
+        for i in hard_M:  # a row is not like itself
+            like_N[i] = largest_cosine(vectors_ND[[i]], vectors_ND[hard_M[hard_M != i]])[0]
         value_N = self.alpha * chance_N + (1 - self.alpha) * like_N
         context.scored[self.name] = value_N
         return band(value_N, "top", self.name)
