@@ -218,7 +218,9 @@ def test_a_question_is_never_cut(tiny_pool: Pool, tiny_model: Model, store: Stor
     asked, _ = AskLlm()._asked(tiny_pool, cutting)
     too_long_N = whole.rendered(asked).lengths_N > limit
     assert too_long_N.any()
+    before = cutting.ledger.rows_not_asked
     assert np.isnan(AskLlm()(tiny_pool, cutting)[too_long_N]).all()
+    assert cutting.ledger.rows_not_asked - before == too_long_N.sum()
 
 
 def test_a_local_judge_is_asked_in_place_of_the_model(

@@ -38,7 +38,9 @@ def measured(made: Pool, wants: Sequence[Want], meter: Meter, asked_N: np.ndarra
     """
     meter = meter.uncut()
     lengths_N = meter.rendered(made).lengths_N
-    rows_M = np.flatnonzero(asked_N & (lengths_N > 0) & (lengths_N <= meter.max_tokens))
+    asked_N = asked_N & (lengths_N > 0)
+    rows_M = np.flatnonzero(asked_N & (lengths_N <= meter.max_tokens))
+    meter.ledger.not_asked(int(asked_N.sum()) - len(rows_M), meter.max_tokens)
     kept = meter.narrow(made, rows_M)
     meter.prepare(kept, wants)
     values_WN = np.full((len(wants), len(made)), np.nan, dtype=np.float32)

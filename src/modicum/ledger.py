@@ -29,6 +29,7 @@ class Ledger:
     forward_passes: int = 0  # rows, and answers alone, sent through a model; not batches
     encoder_rows: int = 0
     encoder_rows_cut: int = 0  # longer than the encoder reads
+    rows_not_asked: int = 0  # longer than the window once made into a question: no value
     generated_tokens: int = 0  # answers written by a model, their end tokens included
     requests: int = 0  # answered by an endpoint
     request_tokens: int = 0  # of prompts and replies, as the endpoint counted them
@@ -63,9 +64,16 @@ class Ledger:
         """
         if why not in self.fallbacks:
             self.fallbacks.append(why)
-        if why not in _SAID:
-            _SAID.add(why)
-            sys.stderr.write(f"note: {why}\n")
+        _say(why)
+
+    def not_asked(self, rows: int, limit: int) -> None:
+        """Count rows whose question the window does not hold; said on standard error."""
+        self.rows_not_asked += rows
+        if rows:
+            _say(
+                f"{rows:,} rows are longer than {limit:,} tokens once a question is made of them; "
+                "they have no value"
+            )
 
     def trained(self, tokens: int, rows: int, seconds: Mapping[str, float]) -> None:
         """Count a finished tuning, whichever process did it: its steps, and what stands around.
@@ -106,6 +114,13 @@ class Ledger:
         """Every figure, seconds to the hundredth."""
         figures = {name: value for name, value in vars(self).items() if name in _PLAIN}
         return figures | {"seconds": {k: round(v, 2) for k, v in self.seconds.items()}}
+
+
+def _say(what: str) -> None:
+    """Once a process: many runs of one command have the same to say."""
+    if what not in _SAID:
+        _SAID.add(what)
+        sys.stderr.write(f"note: {what}\n")
 
 
 _PLAIN = {figure.name for figure in fields(Ledger)} - {"seconds", "_inside"}
