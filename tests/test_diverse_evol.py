@@ -235,9 +235,11 @@ def test_with_a_score_a_round_takes_the_rows_its_model_is_least_sure_of(
     assert all(each["radius"] is None for each in facts(made))
 
 
-@pytest.mark.parametrize("part", [{"view": "lexical"}, {"view": Encoder()}, {"score": "length"}])
+@pytest.mark.parametrize(
+    "part", [{"view": "lexical"}, {"view": Encoder()}, {"score": "length"}, {"score": "ask-llm"}]
+)
 def test_what_does_not_look_through_the_model_is_refused(part: Any, choose: Choose):
-    with pytest.raises(OptionError, match="does not look through the model"):
+    with pytest.raises(OptionError, match="is not read from a pass of the rows through"):
         choose(**part)
 
 
