@@ -366,7 +366,7 @@ def test_score_writes_a_column_for_each_score(run: Run, tiny_file: Path, tiny_mo
     assert "finished before" in run(*line, "--with", "length,ifd").out
     assert "its scores was" in run(*line, "--with", "length").err
     assert "there is no score 'nope'" in run(*line, "--with", "nope").err
-    assert "name a score" in run(*line, "--with", ",").err
+    assert "write SCORE,SCORE(option=value)" in run(*line, "--with", ",").err
 
 
 def test_check_says_no_where_rows_are_bad(run: Run, bad_file: Path, tiny_model: Model):
@@ -517,6 +517,20 @@ def test_scores_may_be_named_in_several_words(run: Run, tiny_file: Path, tiny_mo
     words = ("--with", "length", "--with", "loss", "--model", tiny_model.folder, "-o", "out")
     assert run("score", tiny_file, *words, "--precision", "float32").status == 0
     assert {"length", "loss"} <= set(pq.read_schema("out/rows.parquet").names)
+
+
+def test_a_score_takes_options_in_brackets(run: Run, tiny_file: Path, tiny_model: Model):
+    line = ("score", tiny_file, "--model", tiny_model.folder, "--precision", "float32", "-o", "out")
+    Path("own.txt").write_text("{instruction} {answer}: is it any good, Yes or No?")
+    asked = (*line, "--with", "length,ask-llm(prompt=own.txt)")
+    assert run(*asked).status == 0
+    told = json.loads(Path("out/manifest.json").read_text())
+    assert told["scores"] == ["length", "ask-llm"]
+    assert told["options"]["ask-llm"]["prompt"] == "own.txt"
+    assert "finished before" in run(*asked).out
+    Path("own.txt").write_text("{instruction} {answer}: is it bad, Yes or No?")
+    assert "another command" in run(*asked).err
+    assert "ask-llm is given twice" in run(*asked, "--with", "ask-llm").err
 
 
 def test_a_changed_method_is_another_command(select: Run, tmp_path: Path):

@@ -274,6 +274,11 @@ def test_a_score_in_whole_numbers_is_spread_too(tiny_pool: Pool, tiny_model: Mod
     assert set(np.flatnonzero(np.isnan(found_N))) == set(LONG)
 
 
+def test_a_score_may_be_an_object(tiny_pool: Pool, tiny_model: Model):
+    own = score(tiny_pool, ["length", Characters()], tiny_model)
+    assert set(own.scores) == {"length", "characters"}
+
+
 def test_no_score_and_an_unknown_one_are_refused(tiny_pool: Pool, tiny_model: Model):
     with pytest.raises(OptionError, match="name a score: ask-llm, complexity, "):
         score(tiny_pool, [], tiny_model)

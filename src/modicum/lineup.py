@@ -95,7 +95,7 @@ def _check_brackets(text: str, option: str = "-m") -> None:
 
 
 def _form(option: str) -> str:
-    word = "METHOD" if option == "-m" else "FILTER"
+    word = {"-m": "METHOD", "--with": "SCORE"}.get(option, "FILTER")
     return f"{word},{word}(option=value)"
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from modicum import durable
 from modicum.cost import beside_actual, cost
 from modicum.errors import RunError
+from modicum.parts import describe
 from modicum.report import add_report, spared
 from modicum.runs import (
     clear_unfinished,
@@ -84,7 +85,8 @@ def write_scores(scored: Scored, folder: Path, command: Mapping[str, Any] | None
         "counts": _counts(pool, scored.left_out, scored.meter.rendered(pool).lengths_N),
         **_made_from(pool, scored.left_out, scored.meter),
     }
-    told = {"scores": list(scored.scores), **about}
+    options = {part.name: describe(part) for part in scored.parts}
+    told = {"scores": list(scored.scores), "options": options, **about}
     add_report(folder, told)
     write_manifest(folder, told)
     return folder

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modicum.errors import OptionError
+from modicum.lineup import lineup
 from modicum.meter import Meter
 from modicum.models import Model, Precision
-from modicum.parts import build, find, members
+from modicum.parts import members
 from modicum.plan import wants_of
 from modicum.pool import Pool
 from modicum.scale import Engine, engine_of
@@ -32,11 +33,12 @@ class Scored:
     scores: dict[str, np.ndarray]  # (N,) float32 each, NaN where there is no score
     left_out: dict[int, str]
     meter: Meter
+    parts: tuple[Score, ...] = ()
 
 
 def score(
     pool: Pool,
-    scores: str | Sequence[str],
+    scores: str | Sequence[str | Score],
     model: str | Path | Model | None = None,
     *,
     too_long: TooLong = "drop",
@@ -46,11 +48,12 @@ def score(
     engine: str | Engine = "local",
     ray_address: str | None = None,
 ) -> Scored:
-    """Measure the named scores; those that need the same forward pass share it.
+    """Measure scores: by name, `ask-llm(judge=FOLDER)`, or as objects; those that need the same
+    forward pass share it.
 
     In this process, or with the engine `ray` by the workers of the cluster at `ray_address`.
     """
-    parts = scorers([scores] if isinstance(scores, str) else scores)
+    parts = scorers(scores)
     runner = engine_of(engine, ray_address)
     meter = meter_of(
         model,
@@ -68,11 +71,23 @@ def score(
         values = {part.name: spread(part(measured, meter), rows_M, len(pool)) for part in parts}
     for name, values_N in values.items():
         left_out |= unscored(name, values_N[rows_M], rows_M)
-    return Scored(pool, values, left_out, meter)
+    return Scored(pool, values, left_out, meter, tuple(parts))
 
 
-def scorers(names: Sequence[str]) -> list[Score]:
-    """The scores of these names; none, or one that does not exist, is an `OptionError`."""
-    if not names:
+def scorers(given: str | Sequence[str | Score]) -> list[Score]:
+    """The scores of `ifd,ask-llm(judge=FOLDER)`, of several such texts, or themselves.
+
+    None, one that does not exist, or two of one name, are an `OptionError`.
+    """
+    parts = list[Any]()
+    for each in [given] if isinstance(given, str) else given:
+        if isinstance(each, str):
+            parts += lineup("modicum.scores", each, {}, "--with").values()
+        else:
+            parts.append(each)
+    if not parts:
         raise OptionError(f"name a score: {', '.join(members('modicum.scores'))}")
-    return [build(find("modicum.scores", name), {}) for name in names]
+    names = [part.name for part in parts]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise OptionError(f"--with {min(twice)} is given twice; both would be one column")
+    return parts

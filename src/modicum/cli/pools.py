@@ -89,7 +89,9 @@ Export = Annotated[
 ]
 Scores = Annotated[
     list[str],
-    typer.Option("--with", help="length, loss, ifd, entropy, …; commas between, or repeated."),
+    typer.Option(
+        "--with", help="length, loss, 'ask-llm(judge=FOLDER)', …; commas between, or repeated."
+    ),
 ]
 
 
@@ -192,7 +194,7 @@ def score_command(
     done = run_score(
         reading_of(pool, format, fields, skip_bad),
         out,
-        scores=tuple(name.strip() for name in ",".join(scores).split(",") if name.strip()),
+        scores=scores,
         model=model_of(model, precision, trust_remote_code),
         too_long=one_of("--too-long", too_long, TOO_LONG),
         max_tokens=max_tokens,

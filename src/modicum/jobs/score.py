@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ def run_score(
     reading: Reading,
     out: Path | None,
     *,
-    scores: tuple[str, ...],
+    scores: Sequence[str],
     model: Model,
     too_long: Any,
     max_tokens: int | None,
@@ -25,19 +26,21 @@ def run_score(
 ) -> Done:
     """`modicum score`."""
     from modicum.output import write_scores
+    from modicum.question import identity, rests_on
     from modicum.scoring import score, scorers
 
-    scorers(scores)
+    parts = scorers(scores)
     pool = reading.read()
     command = {
         "command": "score",
-        "scores": list(scores),
+        "scores": [part.name for part in parts],
+        "parts": [[identity(part), *rests_on(part, model)] for part in parts],
         **shared(reading, pool, model, too_long, max_tokens),
     }
 
     def work(folder: Path) -> None:
         limits: dict[str, Any] = {"too_long": too_long, "max_tokens": max_tokens}
-        scored = score(pool, scores, model, **limits, engine=engine)
+        scored = score(pool, parts, model, **limits, engine=engine)
         write_scores(scored, folder, command)
 
     return once(out, command, f"{stem(pool)}-scores", work)

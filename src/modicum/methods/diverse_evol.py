@@ -73,8 +73,8 @@ class DiverseEvol:
         if getattr(self._look, "wants", None) == ():
             option, other = ("view", "view=hidden") if self.score is None else ("score", "entropy")
             raise OptionError(
-                f"{option}={self._look.name} is not read from a pass of the rows through the model, "
-                f"which is how a round looks at them: use {other}, or select without rounds"
+                f"{option}={self._look.name} is not read from a pass of the rows through the "
+                f"model, which is how a round looks at them: use {other}, or select without rounds"
             )
 
     def __call__(self, context: Context) -> Iterator[Step]:
