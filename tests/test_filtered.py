@@ -178,7 +178,12 @@ def test_the_line_counts_before_the_plan(run: Run):
     [
         ({"bugdet": 3}, "there is no option bugdet .did you mean budget"),
         ({"plan": "other.yaml"}, "there is no option plan"),
-        ({"filter": [["duplicates"]]}, "filter holds a list of list"),
+        ({"filter": [["duplicates"]]}, "plan.yaml: filter takes one value, or a list of them, not"),
+        ({"filter": {"duplicates": {"kind": "exact"}}}, "filter takes one value, or a list of"),
+        ({"budget": ["5%", "10%"]}, "budget takes one value, not"),
+        ({"seed": True}, "seed takes one value, not True"),
+        ({"skip-bad": "maybe"}, "skip-bad takes true or false, not 'maybe'"),
+        ({"set": 3}, "--set 3: write KEY=VALUE"),
         ({"filter": "nope"}, "there is no filter 'nope'"),
     ],
 )
@@ -191,7 +196,9 @@ def test_a_plan_that_cannot_be_run_is_refused(run: Run, plan: dict[str, Any], sa
     ("text", "said"),
     [
         ("- a\n", "holds no options"),
-        ("a: [", "is not YAML"),
+        ("a: [", "is not YAML: .* line 1, column 5"),
+        ("seed: 1\nseed: 2\n", "seed is there twice"),
+        ("skip-bad: true\nskip_bad: false\n", "skip-bad is there twice"),
         ('{"versions": {}, "counts": {}}', "holds no options"),
         ("!!python/object/apply:os.getcwd []", "is not YAML"),
     ],

@@ -22,7 +22,7 @@ def read_plan(context: typer.Context, path: Path | None) -> Path | None:
         known = _keys(context)
         given = {_known(key, known, path): value for key, value in _told(path).items()}
         context.default_map = {
-            known[key].name: _words(key, value, known[key]) for key, value in given.items()
+            known[key].name: _words(key, value, known[key], path) for key, value in given.items()
         }
     return path
 
@@ -52,11 +52,12 @@ def _told(path: Path) -> Mapping[Any, Any]:
     import yaml  # type: ignore[import-untyped]
 
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        told = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--plan {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        said = str(error).splitlines()[0]
+        said = " ".join(str(error).split())  # with line and column
         raise InputError(f"--plan {path} is not YAML: {said}") from error
     if isinstance(told, dict) and "versions" in told:  # a manifest
         told = told.get("plan")
@@ -65,7 +66,15 @@ def _told(path: Path) -> Mapping[Any, Any]:
             f"--plan {path} holds no options: write KEY: VALUE, or give the manifest.json of a "
             "selection"
         )
+    _check_keys([key.value for key, _ in yaml.compose(text, yaml.SafeLoader).value], path)
     return told
+
+
+def _check_keys(keys: list[Any], path: Path) -> None:
+    """YAML takes the last of two, silently."""
+    names = [str(key).replace("_", "-") for key in keys]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"--plan {path}: {min(twice)} is there twice; keep one")
 
 
 def _known(key: Any, names: Mapping[str, Any], path: Path) -> str:
@@ -80,19 +89,27 @@ def _known(key: Any, names: Mapping[str, Any], path: Path) -> str:
     )
 
 
-def _words(key: str, value: Any, parameter: Any) -> Any:
+def _words(key: str, value: Any, parameter: Any, path: Path) -> Any:
     """A value as the command line has it: KEY=VALUE words for a mapping, text for a number."""
     if value is None:
         return None
-    if isinstance(value, dict):
-        return [f"{name}={_word(each)}" for name, each in value.items()]
-    if isinstance(value, list):
-        if any(isinstance(each, dict | list) for each in value):
-            raise OptionError(f"--plan: {key} holds a list of {type(value[0]).__name__}; give text")
-        return [_word(each) for each in value]
-    word = value if isinstance(value, bool) else _word(value)
+    flag = getattr(parameter, "is_flag", False)
     several = parameter.nargs == -1 or getattr(parameter, "multiple", False)
-    return [word] if several else word
+    pairs = "=" in (parameter.metavar or "")
+    if isinstance(value, dict) and pairs:
+        return [f"{name}={_word(each)}" for name, each in value.items()]
+    if isinstance(value, list) and several and all(map(_plain, value)):
+        return [_word(each) for each in value]
+    if _plain(value) and isinstance(value, bool) == flag:
+        return value if flag else [_word(value)] if several else _word(value)
+    takes = "true or false" if flag else "one value"
+    takes += ", or a list of them" if several else ""
+    takes += ", or KEY: VALUE lines" if pairs else ""
+    raise OptionError(f"--plan {path}: {key} takes {takes}, not {value!r}")
+
+
+def _plain(value: Any) -> bool:
+    return value is not None and not isinstance(value, dict | list)
 
 
 def _word(value: Any) -> str:
