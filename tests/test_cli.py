@@ -419,6 +419,8 @@ def test_methods_are_listed_for_people_and_machines(run: Run):
     assert all(each["name"] in run("methods").out for each in listed)
     assert "options  cap=None" in run("methods", "longest").out
     assert run("methods", "nope").status == 2
+    assert "did you mean k-center?" in run("methods", "k_center").err
+    assert "--filter NAME: band, between, duplicates, semdedup" in run("methods").out
 
 
 def test_interrupted_work_is_status_130(select: Run, monkeypatch: pytest.MonkeyPatch):

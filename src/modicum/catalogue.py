@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from modicum.errors import OptionError
-from modicum.parts import build, describe, find, members
+from modicum.parts import build, describe, find, meant, members
 
 ROOMS = {"select": "modicum.methods", "replay": "modicum.replay"}  # command: its methods
 
@@ -35,9 +35,16 @@ def about(name: str | None = None) -> list[dict[str, Any]]:
     if not found:
         known = sorted({each for room in ROOMS.values() for each in members(room)})
         raise OptionError(
-            f"there is no method {name!r}: choose {', '.join(known)}, or package.module:Object"
+            f"there is no method {name!r}{meant(str(name), known)}: choose {', '.join(known)}, or "
+            "package.module:Object"
         )
     return [found[each] for each in sorted(found)]
+
+
+def besides() -> dict[str, list[str]]:
+    """The names of the parts that methods are joined with, by what takes them on the line."""
+    rooms = {"--set score=": "scores", "--set view=": "views", "--filter ": "filters"}
+    return {option: list(members(f"modicum.{room}")) for option, room in rooms.items()}
 
 
 def told(name: str, kind: Any) -> dict[str, Any]:

@@ -54,13 +54,13 @@ def find(room: str, name: str) -> Any:
     if name not in (known := members(room)):
         what = {"modicum.replay": "replay method"}.get(room, room.rpartition(".")[2].rstrip("s"))
         raise OptionError(
-            f"{_elsewhere(room, name)}there is no {what} {name!r}{_meant(name, known)}: choose "
+            f"{_elsewhere(room, name)}there is no {what} {name!r}{meant(name, known)}: choose "
             f"{', '.join(known)}, or package.module:Object"
         )
     return known[name]
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def meant(name: str, known: Iterable[str]) -> str:
     """The name that this one is nearly: kcenter, k_center and K-center are k-center."""
     near = get_close_matches(name.lower().replace("_", "-"), known, n=1, cutoff=0.8)
     return f" (did you mean {near[0]}?)" if near else ""

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from modicum import visible
-from modicum.catalogue import in_words
+from modicum.catalogue import besides, in_words
 from modicum.jobs.folders import Done
 from modicum.jobs.replay import Mixed
 from modicum.runs import read_object
@@ -111,6 +111,8 @@ def methods(found: list[dict[str, Any]]) -> None:
             for key in ("needs", "cost", "fails"):
                 out.print(f"  {key}: {escape(each[key])}")
             out.print(f"  evidence: {escape(in_words(each['evidence']))}", end="\n\n")
+        for option, names in besides().items():
+            out.print(f"{escape(option)}NAME: {', '.join(names)}")
         out.print("modicum methods NAME says more of one")
         return
     for key in ("name", "does", "paper", "needs", "cost", "fails"):
