@@ -13,7 +13,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,24 @@ class Claim:
             found["arms"] = [{k: v for k, v in a.items() if k != "values"} for a in found["arms"]]
             found["untuned"] = {k: v for k, v in found["untuned"].items() if k != "values"}
             found["evaluation"] = {k: v for k, v in found["evaluation"].items() if k != "ids"}
+            found["choosing"] = list(_choosing(folder / "out", found["arms"]))
             about = {"asks": piece.asks, "line": piece.whole}
             write_json(kept / f"{piece.name}.json", {**about, **found})
+
+
+def _choosing(out: Path, arms: Sequence[Row]) -> Iterator[Row]:
+    """What each method's first choice took, from the files of the choices themselves.
+
+    An arm that was gone on with does not know what its choice took before.
+    """
+    first = min(arm["seed"] for arm in arms)
+    for arm in arms:
+        if arm["seed"] == first and arm["selection"]:
+            picks = out / "selections" / arm["selection"] / "picks.json"
+            ledger = json.loads(picks.read_text(encoding="utf-8"))["ledger"]
+            keys = ("forward_tokens", "backward_tokens", "generated_tokens", "rows_reused")
+            took = sum(ledger["seconds"].values())
+            yield {"name": arm["method"], **{k: ledger[k] for k in keys}, "seconds": took}
 
 
 def results(paper: str, size: str) -> Path:

@@ -21,10 +21,7 @@ OPEN = {"cpu": (1_500, 300, 3), "gpu": (15_000, 1_000, 5)}  # pool, held out, se
 LABELLED = {"cpu": (1_500, 300, 3), "gpu": (5_000, 500, 10)}
 LONGEST = 1_200  # characters: a few long rows would take most of the time
 TARGET = 100  # rows of the task in view
-METHODS = (
-    "k-center,kmeans,density,facility,semdedup,ifd-ppl,superfilter,selective-reflection,kpig,"
-    "ask-llm,deita"
-)
+METHODS = "k-center,kmeans,density,facility,semdedup,ifd-ppl,superfilter,selective-reflection"
 
 
 def pieces(size: str) -> Iterator[Piece]:
@@ -36,7 +33,8 @@ def pieces(size: str) -> Iterator[Piece]:
         "Of Dolly's rows, by held-out loss.",
         pool,
         exam,
-        f"-m {METHODS} -k 5% --no-full --seeds {seeds} --train num_train_epochs=2 --max-tokens 512",
+        f"-m {METHODS},ask-llm,deita -k 5% --no-full --seeds {seeds} --train num_train_epochs=1 "
+        "--max-tokens 512",
     )
     pool_rows, held_out, seeds = LABELLED[size]
     columns = ("choices", "answer")
@@ -47,8 +45,8 @@ def pieces(size: str) -> Iterator[Piece]:
         "Of TREC's questions, with 100 of them as the target, by accuracy.",
         easy,
         shared.evenly(rows_of("eval/cls_test", columns, task="trec"), held_out),
-        f"-m rds,ltd,{METHODS} -k 5% --target {aim} --measure choice,loss --no-full "
-        f"--seeds {seeds} --train num_train_epochs=4",
+        f"-m rds,ltd,{METHODS},kpig,ask-llm,deita -k 5% --target {aim} --measure choice,loss "
+        f"--no-full --seeds {seeds} --train num_train_epochs=4",
     )
 
 

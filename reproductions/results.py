@@ -33,6 +33,7 @@ _HEAD = (
     "that would have been shown four times in five. What counts as chance stands in "
     "[compare](compare.md#what-is-shown)."
 )
+_MANY = 60  # pairs: of more, those are shown that a reader looks for
 _WIDE = 110  # characters of a line of prose
 
 
@@ -69,6 +70,7 @@ def _pieces(claim: Claim) -> Iterator[str]:
         sizes = f"{record['pool']['rows']:,} rows to choose from, {record['evaluation']['rows']:,}"
         yield from _prose(f"{record['asks']} `{record['line']}`; {sizes} held out.")
         yield from _means(record)
+        yield from _choosing(record)
         yield from _pairs(record)
         yield from _retention(record)
 
@@ -84,7 +86,29 @@ def _means(record: Row) -> Iterator[str]:
     yield from _table(("arm", "budget", "seeds", "rows", "tokens", "steps", *shown), lines)
 
 
+def _choosing(record: Row) -> Iterator[str]:
+    """What each choice took beyond what the choices before it had measured already."""
+    if not (took := record.get("choosing")):
+        return
+    names = [row["method"] for row in record["summary"]]
+    lines = [
+        (
+            each["name"],
+            *(f"{each[key]:,}" for key in ("forward_tokens", "rows_reused", "backward_tokens")),
+            f"{each['seconds']:,.0f}",
+        )
+        for each in sorted(took, key=lambda each: names.index(each["name"]))
+    ]
+    yield from _prose(
+        "What choosing took under the first seed; what one method has measured, the next ones in "
+        "the line find, and their figures do not hold it again."
+    )
+    yield from _table(("method", "tokens forward", "found", "trained on", "seconds"), lines)
+
+
 def _pairs(record: Row) -> Iterator[str]:
+    pairs = [pair for pair in record["pairs"] if pair["measure"] != "bits_per_byte"]
+    told = [pair for pair in pairs if len(pairs) <= _MANY or _plain(pair)]
     lines = [
         (
             " − ".join(pair["methods"]),
@@ -95,11 +119,20 @@ def _pairs(record: Row) -> Iterator[str]:
             pair["verdict"] + (", one seed" if pair["anecdote"] else ""),
             _signed(pair["could_have_seen"]).removeprefix("+"),
         )
-        for pair in record["pairs"]
-        if pair["measure"] != "bits_per_byte"
+        for pair in told
     ]
     heads = ("pair", "budget", "measure", "difference", "95 % interval", "verdict", "seen from")
     yield from _table(heads, lines)
+    if len(told) < len(pairs):
+        yield from _prose(
+            f"Left out: {len(pairs) - len(told):,} pairs of methods that are neither chance nor "
+            "length and of which neither is shown better; the results file has them."
+        )
+
+
+def _plain(pair: Row) -> bool:
+    """Whether a pair is one with a baseline, or was shown."""
+    return pair["methods"][1] in ("random", "longest") or pair["verdict"] != "not shown"
 
 
 def _retention(record: Row) -> Iterator[str]:

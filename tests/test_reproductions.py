@@ -25,6 +25,23 @@ def test_the_page_of_results_is_what_the_results_files_make():
     assert (ROOT / "docs/results.md").read_text(encoding="utf-8") == made
 
 
+def test_of_many_pairs_those_with_a_baseline_are_told_and_those_that_were_shown():
+    results: Any = importlib.import_module("results")
+    figures = dict.fromkeys(("difference", "low", "high", "could_have_seen"), 0.0)
+    about = {**figures, "budget": "5%", "measure": "loss", "better": "lower", "anecdote": False}
+    names = [f"m{i}" for i in range(11)] + ["random"]
+    pairs = [
+        {**about, "methods": [a, b], "verdict": "better" if (a, b) == ("m0", "m1") else "not shown"}
+        for n, a in enumerate(names)
+        for b in names[n + 1 :]
+    ]
+    told = "\n".join(results._pairs({"pairs": pairs}))
+    assert told.count("\n| m") == 11 + 1  # with random, and the one that was shown
+    assert "54 pairs" in told
+    few = [pair for pair in pairs if "m9" in pair["methods"]]
+    assert "\n".join(results._pairs({"pairs": few})).count("\n| m") == 11
+
+
 def test_what_the_program_tells_of_methods_is_what_the_results_say():
     shown, claims = importlib.import_module("shown"), importlib.import_module("results").CLAIMS
     told = json.loads(shown.FILE.read_text(encoding="utf-8"))
