@@ -16,7 +16,7 @@ from modicum.models import Model, find_model
 from modicum.opinion import Opinion, opening_tokens
 from modicum.parts import build, members
 from modicum.pool import Pool, texts
-from modicum.question import rests_on
+from modicum.question import ask, rests_on
 from modicum.scores.opinions import AskLlm, Complexity, Quality, Worth, mean_rating
 from modicum.scores.reversed_ifd import ReversedIfd
 from modicum.scores.select_it import SelectIt, sure_rating
@@ -232,6 +232,20 @@ def test_a_local_judge_is_asked_in_place_of_the_model(
     assert judged.further(tiny_pool, meter) == []  # it is another model that measures
     assert judged.other_model(False) != AskLlm().other_model(False)
     assert rests_on(judged, tiny_model) == [judged.other_model(False)]
+
+
+def test_another_question_in_the_same_file_is_another_selection(
+    tiny_pool: Pool, meter: Meter, tmp_path: Path
+):
+    own = tmp_path / "own.txt"
+
+    def made_from(text: str) -> str:
+        own.write_text(text)
+        return ask(tiny_pool, "ask-llm", 2, meter, 0, prompt=str(own)).context.made_from
+
+    first = made_from("{instruction} {answer}: is it good, Yes or No?")
+    assert first != made_from("{instruction} {answer}: is it bad, Yes or No?")
+    assert first == made_from("{instruction} {answer}: is it good, Yes or No?")
 
 
 def test_an_empty_reply_is_a_missing_value(server: Server, tiny_pool: Pool, meter: Meter):

@@ -29,7 +29,7 @@ from modicum.models import Model, Precision
 from modicum.overlap import Overlap, decontaminate
 from modicum.parts import build, find
 from modicum.pool import Pool
-from modicum.question import identity, rests_on
+from modicum.question import decided_by
 from modicum.scale import Engine, engine_of
 from modicum.selection.budget import Budget
 from modicum.selection.memory import parse
@@ -254,10 +254,7 @@ def prepare(
         "pool": kept.fingerprint,
         "sources": hashed("\0".join(kept.sources)),
         "target": target and target.fingerprint,
-        "methods": {
-            label: [identity(part), *rests_on(part, meter.model)]
-            for label, part in everyone.items()
-        },
+        "methods": {label: decided_by(part, meter.model) for label, part in everyone.items()},
         "model": [meter.model.fingerprint, meter.model.dtype_name, meter.max_tokens],
         "exam": exam.how,
         "train": rules.train.to_json(),

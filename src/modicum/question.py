@@ -149,7 +149,7 @@ def ask(
         notes=notes,
         recipe=recipe,
         memory=limit,
-        identity="".join(map(identity, [part, *filters])),
+        identity=json.dumps([decided_by(each, meter.model) for each in (part, *filters)]),
     )
     given: dict[str, Any] = {"too_long": too_long}
     given |= {name: about(other) for name, other in others.items()}
@@ -200,6 +200,11 @@ def rests_on(part: object, model: Model) -> list[str]:
     asked = (getattr(each, "other_model", None) for each in _parts(part))
     found = [ask_it(model.trust_remote_code) for ask_it in asked if ask_it is not None]
     return [other for other in found if other is not None]
+
+
+def decided_by(part: object, model: Model) -> list[str]:
+    """Hashes of all but rows, budget and seed that decides what a method or a part does."""
+    return [identity(part), *rests_on(part, model)]
 
 
 def _parts(part: object) -> Iterator[object]:

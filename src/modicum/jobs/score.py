@@ -26,7 +26,7 @@ def run_score(
 ) -> Done:
     """`modicum score`."""
     from modicum.output import write_scores
-    from modicum.question import identity, rests_on
+    from modicum.question import decided_by
     from modicum.scoring import score, scorers
 
     parts = scorers(scores)
@@ -34,7 +34,7 @@ def run_score(
     command = {
         "command": "score",
         "scores": [part.name for part in parts],
-        "parts": [[identity(part), *rests_on(part, model)] for part in parts],
+        "parts": [decided_by(part, model) for part in parts],
         **shared(reading, pool, model, too_long, max_tokens),
     }
 

@@ -121,7 +121,7 @@ def run_select(
     from modicum.lineup import filters_of
     from modicum.output import write_selection
     from modicum.parts import build, find
-    from modicum.question import ask, identity, rests_on
+    from modicum.question import ask, decided_by
     from modicum.scale import engine_of
     from modicum.usable import meter_of
 
@@ -143,7 +143,7 @@ def run_select(
     told |= {name: other and inputs(other) for name, other in others.items()}
     told |= _method(method, settings, part, model)
     if sieves:
-        told["filters"] = [[identity(each), *rests_on(each, model)] for each in sieves]
+        told["filters"] = [decided_by(each, model) for each in sieves]
     told |= shared(reading, pool, model, too_long, max_tokens)
     command = {"command": "select", **told}
     runner = engine_of(engine)
