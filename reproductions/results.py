@@ -94,16 +94,16 @@ def _choosing(record: Row) -> Iterator[str]:
     lines = [
         (
             each["name"],
-            *(f"{each[key]:,}" for key in ("forward_tokens", "rows_reused", "backward_tokens")),
+            *(f"{each[key]:,}" for key in ("forward_tokens", "backward_tokens")),
             f"{each['seconds']:,.0f}",
         )
         for each in sorted(took, key=lambda each: names.index(each["name"]))
     ]
     yield from _prose(
-        "What choosing took under the first seed; what one method has measured, the next ones in "
-        "the line find, and their figures do not hold it again."
+        "What choosing took under the first seed. What one method has measured, the next ones find,"
+        " and so does a line that is run again: their figures do not hold it."
     )
-    yield from _table(("method", "tokens forward", "found", "trained on", "seconds"), lines)
+    yield from _table(("method", "tokens forward", "trained on", "seconds"), lines)
 
 
 def _pairs(record: Row) -> Iterator[str]:

@@ -99,7 +99,7 @@ def select_command(
     context: typer.Context,
     pool: Paths,
     budget: Budget,
-    method: Method = "random",  # nothing was shown to beat it: docs/results.md
+    method: Method = "random",  # nothing was shown to beat it on open answers: docs/results.md
     evaluation: HeldOut = None,
     eval_fields: EvalFields = None,
     measure: Measure = None,
