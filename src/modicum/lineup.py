@@ -67,12 +67,20 @@ def _usable(kind: Any) -> bool:
     return True
 
 
+def parts_of(room: str, given: str | Sequence[Any], option: str) -> list[Any]:
+    """Members of a room from one line, from several, or as they are, in order."""
+    parts = list[Any]()
+    for each in [given] if isinstance(given, str) else given:
+        if isinstance(each, str):
+            parts += lineup(room, each, {}, option).values()
+        else:
+            parts.append(each)
+    return parts
+
+
 def filters_of(given: str | Sequence[Any]) -> list[Any]:
     """`duplicates,between(most=512)`, or several such texts, or filters themselves, in order."""
-    filters = list[Any]()
-    for each in [given] if isinstance(given, str) else given:
-        named = isinstance(each, str)
-        filters += lineup("modicum.filters", each, {}, "--filter").values() if named else [each]
+    filters = parts_of("modicum.filters", given, "--filter")
     for part in filters:
         if not all(isinstance(getattr(part, word, None), str) for word in ("name", "reason")):
             raise OptionError(

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from modicum.errors import OptionError
-from modicum.lineup import lineup
+from modicum.lineup import parts_of
 from modicum.meter import Meter
 from modicum.models import Model, Precision
 from modicum.parts import members
@@ -79,12 +79,7 @@ def scorers(given: str | Sequence[str | Score]) -> list[Score]:
 
     None, one that does not exist, or two of one name, are an `OptionError`.
     """
-    parts = list[Any]()
-    for each in [given] if isinstance(given, str) else given:
-        if isinstance(each, str):
-            parts += lineup("modicum.scores", each, {}, "--with").values()
-        else:
-            parts.append(each)
+    parts: list[Score] = parts_of("modicum.scores", given, "--with")
     if not parts:
         raise OptionError(f"name a score: {', '.join(members('modicum.scores'))}")
     names = [part.name for part in parts]
