@@ -6,6 +6,9 @@ instructions): ten instructions each, of each six rows to learn and ten held out
 150 tokens. Two of the paper's orders, easy to hard (Curriculum) and hard to easy (Reverse), by the
 untrained model's loss; under the first the two ablations run as well. Each order is one `modicum
 stream`, which goes on where it was stopped; `--gather` keeps the arms that are finished so far.
+
+`--forgetful` is another design, in which tasks are forgotten: four of the tasks from hard to easy,
+six times the learning rate, six rows held out of each instruction, its results under `forgetful`.
 """
 
 from __future__ import annotations
