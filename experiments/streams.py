@@ -46,35 +46,47 @@ TRAIN = (
     "gradient_accumulation_steps=1",
     "max_length=512",
 )
+# Another design, in which tasks are forgotten (dev/LOG.md).
+FORGETFUL = {
+    "name": "forgetful",
+    "tasks": ["Classification", "Closed_QA", "Program_Execution", "Summarization"],
+    "order": ["hard-easy"],
+    "held_out": 6,
+    "train": [*(each for each in TRAIN if "rate" not in each), "learning_rate=3e-4"],
+}
 
 
 def main() -> None:
     options = _options()
     folder = pieces.work(options.name)
     if not (options.table or options.gather):
-        prepare(folder)
+        prepare(folder, options)
         for order in options.order:
             stream(folder, order, ORDERS[order], options)
-    gather(folder, options.name)
+    gather(folder, options)
     show(options.name)
 
 
 def stream(folder: Path, order: str, methods: list[str], options: Namespace) -> None:
     """Every method and seed under one order."""
-    line: list[str | Path] = ["stream", *(folder / "train" / f"{task}.jsonl" for task in TASKS)]
+    train, test = (
+        [folder / part / f"{task}.jsonl" for task in options.tasks] for part in ("train", "test")
+    )
+    line: list[str | Path] = ["stream", *train]
     line += ["-m", ",".join(methods), "-k", str(REPLAY), "--per-task", "--order", order]
     line += ["--seeds", str(options.seeds), "--max-new-tokens", str(GENERATED)]
-    line += pieces.each("--eval", [str(folder / "test" / f"{task}.jsonl") for task in TASKS])
+    line += pieces.each("--eval", map(str, test))
     line += pieces.each("--train", options.train or TRAIN)
     pieces.modicum(*line, "-o", folder / order)
 
 
-def gather(folder: Path, name: str) -> None:
+def gather(folder: Path, options: Namespace) -> None:
     """Keep the finished arms, and the whole of a finished order, without row ids and answers."""
+    name, tasks = options.name, options.tasks
     for order in ORDERS:
         for arm in sorted((folder / order / "arms").glob("*")):
             stages = [json.loads(each.read_text(encoding="utf-8")) for each in _stages(arm)]
-            if len(stages) == len(TASKS):
+            if len(stages) == len(tasks):
                 kept = {"order": order, "arm": arm.name, "stages": [_brief(s) for s in stages]}
                 pieces.write_json(pieces.results(name) / "arms" / f"{arm.name}.json", kept)
         if (record := folder / order / "stream.json").exists():
@@ -86,16 +98,16 @@ def gather(folder: Path, name: str) -> None:
             pieces.write_json(pieces.results(name) / f"{order}.json", found)
 
 
-def prepare(folder: Path) -> None:
-    """The six tasks as files, the same whenever they are made."""
-    for task in TASKS:
-        learned, held_out = rows_of(task)
+def prepare(folder: Path, options: Namespace) -> None:
+    """The tasks as files, the same whenever they are made."""
+    for task in options.tasks:
+        learned, held_out = rows_of(task, options.held_out)
         pieces.write_rows(folder / "train" / f"{task}.jsonl", learned)
         pieces.write_rows(folder / "test" / f"{task}.jsonl", held_out)
 
 
-def rows_of(task: str) -> tuple[list[Row], list[Row]]:
-    """Rows to learn and rows held out, as many of each of ten instructions."""
+def rows_of(task: str, count: int) -> tuple[list[Row], list[Row]]:
+    """Rows to learn, and so many held out, of each of ten instructions."""
     if not (data := os.environ.get("MODICUM_DATA")):
         raise SystemExit("set MODICUM_DATA to the folder that holds the real pools")
     found = pq.read_table(
@@ -113,7 +125,7 @@ def rows_of(task: str) -> tuple[list[Row], list[Row]]:
         raise SystemExit(f"{task} has {len(enough)} instructions with enough short rows")
     chosen = pieces.evenly(enough, INSTRUCTIONS)  # type: ignore[type-var]
     learned = [row for rows in chosen for row in rows[:LEARNED]]
-    return learned, [row for rows in chosen for row in rows[LEARNED : LEARNED + HELD_OUT]]
+    return learned, [row for rows in chosen for row in rows[LEARNED : LEARNED + count]]
 
 
 def lengths(rows: list[Row]) -> list[int]:
@@ -194,6 +206,11 @@ def _options() -> Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--order", nargs="+", choices=list(ORDERS), default=list(ORDERS))
     parser.add_argument("--gather", action="store_true", help="keep what is finished so far")
+    parser.add_argument("--forgetful", action="store_true", help="the design that forgets")
+    parser.set_defaults(tasks=list(TASKS), held_out=HELD_OUT)
+    given, _ = parser.parse_known_args()
+    if given.forgetful:
+        parser.set_defaults(**FORGETFUL)
     return parser.parse_args()
 
 

@@ -11,9 +11,9 @@ CLAIM = Claim(
     title="DiverseEvol, Wu et al. 2023, arXiv 2311.08182",
     says="Less than 8 % of the pool, picked in rounds by k-center as the model tuned so far sees "
     "it, tunes a model as good as the whole pool does or better, and a better one than chance.",
-    scaled="1,000 Dolly rows, 1,500 of TREC, and four rounds, not eleven: a quarter of the rows are drawn at "
-    "random, not a tenth; a model of 135 million parameters, tuned already, and not of 7 billion; "
-    "held-out loss and accuracy, not a judge's score.",
+    scaled="1,000 Dolly rows, 1,500 of TREC; four rounds, not eleven: a quarter of the rows are "
+    "drawn at random, not a tenth; a model of 135 million parameters, tuned already, and not of 7 "
+    "billion; held-out loss and accuracy, not a judge's score.",
 )
 OPEN = {"cpu": (1_000, 300, 3), "gpu": (10_000, 1_000, 5)}  # pool, held out, seeds
 LABELLED = {"cpu": (1_500, 400, 3), "gpu": (5_000, 500, 10)}

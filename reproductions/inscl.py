@@ -1,6 +1,7 @@
 """InsCL (arXiv 2403.11435): replay by distance and information forgets less than by chance.
 
-The comparison is `experiments/streams.py`: six tasks one after another, two orders, three seeds.
+The comparison is `experiments/streams.py`: six tasks one after another, two orders, three seeds;
+and another design, in which tasks are forgotten.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ CLAIM = Claim(
     scaled="Six of sixteen task categories, 60 rows of each and 10 replayed of each old task, not "
     "200; a model of 135 million parameters, tuned already, and not of 7 billion.",
 )
+# Folders of `experiments/results/` and the orders in them.
+STREAMS = (("streams", "easy-hard"), ("streams", "hard-easy"), ("forgetful", "hard-easy"))
 
 
 def main() -> None:
@@ -26,6 +29,7 @@ def main() -> None:
     given = options.parse_args()
     script = shared.ROOT / "experiments" / "streams.py"
     shared.run(script, "--order", *given.order)
+    shared.run(script, "--forgetful")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ NUMBERS = ("RG", "AP", "BWT")
 _HEAD = (
     "What the four papers claim, and what came of it here. This page is made by `python "
     "reproductions/results.py` from the files under `reproductions/results/` and "
-    "`experiments/results/streams/`, which hold every arm; only what is said under "
+    "`experiments/results/`, which hold every arm; only what is said under "
     '"What this comes to" is written by hand. A verdict is on the first of two, after Holm\'s '
     'adjustment; "not shown" is not "equal": the last column is the smallest true difference '
     "that would have been shown four times in five. What counts as chance stands in "
@@ -164,15 +164,16 @@ def _retention(record: Row) -> Iterator[str]:
 
 def _streams() -> Iterator[str]:
     """The tables of the stream, order by order."""
-    folder = ROOT / "experiments" / "results" / "streams"
-    for order in ("easy-hard", "hard-easy"):
+    for name, order in inscl.STREAMS:
+        folder = ROOT / "experiments" / "results" / name
         path = folder / f"{order}.json"
         if not path.exists():
             done = len(list((folder / "arms").glob(f"*-{order}-*")))
-            yield from (f"Order {order}: {done} of its arms are finished.", "")
+            yield from (f"{name}, order {order}: {done} of its arms are finished.", "")
             continue
         record = json.loads(path.read_text(encoding="utf-8"))
-        yield from (f"### inscl: order {order}", "", " → ".join(record["arms"][0]["tasks"]), "")
+        yield from (f"### inscl: {name}, order {order}", "")
+        yield from (" → ".join(record["arms"][0]["tasks"]), "")
         lines = [
             (row["method"], row["measure"], *(_spread(row[name]) for name in (*NUMBERS, "F")))
             for row in record["summary"]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import inscl
 from claims import ROOT, Claim, results
 
 from modicum.parts import members
@@ -59,11 +60,14 @@ def _compared(claims: Sequence[Claim]) -> Iterator[Verdict]:
 
 
 def _streamed() -> Iterator[Verdict]:
-    for path in sorted((ROOT / "experiments" / "results" / "streams").glob("*.json")):
+    for name, order in inscl.STREAMS:
+        path = ROOT / "experiments" / "results" / name / f"{order}.json"
+        if not path.exists():
+            continue
         for pair in json.loads(path.read_text(encoding="utf-8"))["pairs"]:
             if pair["number"] == _STREAM:
                 method, against = (name.partition("(")[0] for name in pair["methods"])
                 if method != against:
                     above, below = pair["low"] > 0, pair["high"] < 0
                     verdict = "better" if above else "worse" if below else "not shown"
-                    yield Verdict(method, against, verdict, f"streams/{path.stem}")
+                    yield Verdict(method, against, verdict, f"{name}/{order}")
