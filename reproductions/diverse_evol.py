@@ -46,13 +46,14 @@ def pieces(size: str) -> Iterator[Piece]:
         asked,
         f"{line} --seeds {seeds} --no-full",
     )
-    yield Piece(
-        "trec-whole",
-        "Do 4 % of those rows teach the task as well as all of them do? One seed.",
-        easy,
-        asked,
-        f"{line} --seeds 1 --full-seeds 1",
-    )
+    if size == "gpu":
+        yield Piece(
+            "trec-whole",
+            "Do 4 % of those rows teach the task as well as all of them do? One seed.",
+            easy,
+            asked,
+            f"{line} --seeds 1 --full-seeds 1",
+        )
 
 
 if __name__ == "__main__":
