@@ -12,8 +12,8 @@ CLAIM = Claim(
     says="A core set of less than 0.5 % of the data tunes a specialist some two points better "
     "than all of the task's rows, and one instruction type is enough for it.",
     scaled="4,000 rows of natural language inference in place of P3; 10 %, 1 % and 0.5 %; a model "
-    "of 135 million parameters, tuned already, in place of Galactica. Arms of one piece take "
-    "as many steps, so that a small set is seen more often; the whole pool is TREC's 1,500 rows.",
+    "of 135 million parameters, tuned already, in place of Galactica. All of these take as many "
+    "steps, so that a small set is seen more often. The whole pool is TREC's: 1,500 questions.",
 )
 SIZES = {"cpu": (4_000, 600, 4), "gpu": (20_000, 4_000, 5)}  # pool, held out, seeds
 STEPS = {"cpu": 40, "gpu": 1_200}  # of 512 tokens: at cpu size one epoch of 10 %
