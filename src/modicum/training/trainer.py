@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from modicum import durable
 from modicum.errors import TrainingError
+from modicum.training.attention import RowByRow
 from modicum.training.rows import IGNORED
 
 CHECKPOINT_SECONDS = 600.0
@@ -63,12 +65,20 @@ class Trainer(SFTTrainer):
         target_M = inputs["labels"][0, 1:][learned_T]
         passed = {key: value for key, value in inputs.items() if key != "labels"}
         at_M = torch.nonzero(learned_T)[:, 0]
-        out = model(**passed, use_cache=False, logits_to_keep=at_M)
+        with self._attention(inputs):
+            out = model(**passed, use_cache=False, logits_to_keep=at_M)
         total = cross_entropy(out.logits[0].float(), target_M, reduction="sum")
         loss = total / torch.as_tensor(len(target_M) if items is None else items).clamp(min=1)
         if self.args.average_tokens_across_devices and items is not None:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes
         return loss
+
+    def _attention(self, inputs: dict[str, Any]) -> AbstractContextManager[Any]:
+        """A row at a time; not where layers are traced, or run again outside of this."""
+        args: Any = self.args
+        if args.gradient_checkpointing or args.torch_compile or "position_ids" not in inputs:
+            return nullcontext()
+        return RowByRow(inputs["position_ids"][0])
 
 
 class Watch(TrainerCallback):
