@@ -89,7 +89,7 @@ def test_what_fits_is_compared_the_cheapest_first(run: Run, words: list[str], tm
         f"ifd is not compared: it would take about {more:,.0f} s more than the {lexical:,.0f} s so "
         "far"
     )
-    assert "modicum: ifd is not compared" in ended.err
+    assert "note: ifd is not compared" in ended.err
     again = run(*given, *out, "--json")
     assert json.loads(again.out)["again"]
     other = run(*words, "-m", methods, "--budget-seconds", str(everything + 1), *out)

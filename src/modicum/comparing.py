@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from modicum.methods import Method
 
 LEAST = 2  # held-out rows
+FEW = 100  # held-out rows: with 50, intervals covered 92.4 to 97.9 % (docs/evaluation.md)
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,7 @@ def prepare(
     limits = _limits(budgets, pool, left_out, rules.alike)
     rules.train.check(int(meter.rendered(kept).lengths_N.max()))
     examined, not_examined = _examined(evaluation, meter, rules)
+    notes += _few(examined)
     target = aimed_at(target, evaluation, notes)
     everyone = with_baselines(methods)
     exam = Exam(
@@ -289,6 +291,16 @@ def with_baselines(methods: Mapping[str, Method]) -> dict[str, Method]:
     if FULL in methods:
         raise OptionError(f"{FULL} is no method: the whole pool is an arm unless --no-full is said")
     return {**methods, **{name: build(find("modicum.methods", name), {}) for name in missing}}
+
+
+def _few(examined: Pool) -> list[str]:
+    """What a reader of intervals should know where hardly any rows stand behind them."""
+    if len(examined) >= FEW:
+        return []
+    return [
+        f"{len(examined)} held-out rows are few: intervals miss the truth more often than "
+        "they say, and small differences are not shown; give 200 and more"
+    ]
 
 
 def _limits(

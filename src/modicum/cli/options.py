@@ -175,7 +175,7 @@ def engine_of(name: str, ray_address: str | None) -> Engine:
 
 def say(note: str) -> None:
     """What the user should know before anything is trained."""
-    typer.echo(f"modicum: {visible(note)}", err=True)
+    typer.echo(f"note: {visible(note)}", err=True)
 
 
 def show_done(done: Done | dict[str, Any], as_json: bool, shown: Callable[[Done], None]) -> None:
