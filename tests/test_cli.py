@@ -82,7 +82,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         said = [line for line in err.splitlines() if line.startswith("modicum: ")]
         assert len(said) == (status in (2, 130)), err
         assert "Traceback" not in err
-        return Ran(int(status), out, "\n".join(said))
+        told = [line for line in err.splitlines() if re.match(r"modicum: |note: |\d+ of ", line)]
+        return Ran(int(status), out, "\n".join(told))
 
     return ran
 
@@ -582,9 +583,9 @@ def test_copies_among_the_picks_are_said(select: Run):
     assert "holds all rows" in select("-m", "random", "-k", "9ktok").out
 
 
-@pytest.mark.parametrize("twice", ["-m random -m longest", "-k 2 --budget 3"])
+@pytest.mark.parametrize("twice", ["-m random -m longest", "-k 2 --budget 3", "--plan a --plan b"])
 def test_what_seems_to_add_up_but_would_replace_is_refused_twice(run: Run, twice: str):
-    more = "-k 2" if "-m" in twice else "-m random"
+    more = "" if "plan" in twice else "-k 2" if "-m" in twice else "-m random"
     ran = run("select", "pool.jsonl", *twice.split(), *more.split())
     assert ran.status == 2
     assert "is given twice; give it once" in ran.err

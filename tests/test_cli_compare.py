@@ -46,6 +46,12 @@ def test_it_says_which_beats_chance_and_leaves_its_record(
         "note: no page, or not all of it: ZeroDivisionError",
     ):
         assert said in ended.out
+    few, *arms = ended.err.splitlines()
+    assert few.startswith("note: 6 held-out rows are few")
+    assert [arm.partition(",")[0] for arm in arms[:2]] == [
+        "1 of 6 arms: k-center_view=lexical_-20%-s0",
+        "2 of 6 arms: longest-20%-s0",
+    ]
     record = json.loads((tmp_path / "out/compare.json").read_text())
     assert {pair["verdict"] for pair in record["pairs"]} <= {"better", "worse", "not shown"}
     again = run(*words, "--no-full", "--json")
@@ -77,9 +83,12 @@ def test_a_dry_run_says_what_it_would_take_and_leaves_nothing(
         (["--measure", "lm-eval:"], "name the task"),
         (["--full-seeds", "1", "--no-full"], "leave one of them out"),
         (["--full-seeds", "9"], "the whole pool under seed 2"),
+        (["-m", "ltd"], "ltd needs rows of the task in view: --target FILE"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(run: Run, words: list[str], more: list[str], said: str):
+    if "-m" in more:
+        words = [word for word in words if word not in LINE[:2]]
     ended = run(*words, *more)
     assert ended.status == 2 and said in ended.err
     assert len(ended.err.strip().splitlines()) == 1

@@ -56,6 +56,7 @@ def test_a_stream_prints_a_matrix_the_numbers_and_the_differences(stream: Run):
         assert word in ran.out
     assert "one seed: of the tested rows alone" in ran.out
     assert record()["measures"] == ["loss", "exact", "rouge_l"]
+    assert ran.err.splitlines() == ["1 of 2 arms: inscl-given-s0", "2 of 2 arms: random-given-s0"]
 
 
 def test_a_page_that_cannot_be_made_is_said(stream: Run, monkeypatch: pytest.MonkeyPatch):

@@ -240,6 +240,14 @@ def test_a_row_that_asks_what_a_held_out_row_asks_is_learned_by_none_and_said_be
     assert ran.record["notes"] == ran.said
 
 
+def test_what_is_finished_is_logged_with_its_first_figure(go: Go, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("INFO", logger="modicum"):
+        ran = go(seeds=[0])
+    loss = ran.arms["k-center-20%-s0"]["metrics"]["loss"]
+    assert caplog.messages[0] == f"1 of 4 arms: k-center-20%-s0, loss {loss:.4f}"
+    assert len(caplog.messages) == 4
+
+
 def test_the_ledger_of_an_arm_has_its_selection_and_the_whole_counts_it_once(go: Go):
     ran = go(budgets=["10%", "30%"], settings={}, full_seeds=[], seeds=[0])
     own = {name: arm["ledger"]["forward_tokens"] for name, arm in ran.arms.items()}

@@ -219,6 +219,7 @@ def test_select_auto_leaves_a_subset_and_what_led_there(
     assert ledger["backward_tokens"] == record["spent"]["backward_tokens"] > 0
     assert len((out / "subset.jsonl").read_text().splitlines()) == record["rows"]
     assert "gain in loss" in ended.out
+    assert "1 of at most 2 sizes: 16 rows, gain in loss " in ended.err
     again = line(*words, *model, "--train", "num_train_epochs=1", "-o", str(out))
     assert again.status == 0 and "finished before" in again.out
 

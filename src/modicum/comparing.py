@@ -29,7 +29,7 @@ from modicum.models import Model, Precision
 from modicum.overlap import Overlap, decontaminate
 from modicum.parts import build, find
 from modicum.pool import Pool
-from modicum.question import decided_by
+from modicum.question import check_aim, decided_by
 from modicum.scale import Engine, engine_of
 from modicum.selection.budget import Budget
 from modicum.selection.memory import parse
@@ -104,6 +104,12 @@ class Comparison:
         """Run what is not finished yet."""
         made = run(self.contest, self.methods, self.rules.seeds, self.rules.whole)
         return replace(made, record={**self.about, **made.record})
+
+    def told(self) -> list[str]:
+        """The notes, once no method lacks rows to aim at: what is refused is said alone."""
+        for part in self.methods.values():
+            check_aim(part, self.contest.target)
+        return list(self.notes)
 
     def within(self, seconds: float | None, tolerant: Collection[str]) -> Comparison:
         """The same of the methods alone that fit into so many seconds, cheapest first.
@@ -206,7 +212,7 @@ def compare(
         given,
         target,
     )
-    for note in prepared.notes:
+    for note in prepared.told():
         warnings.warn(note, stacklevel=2)
     with closing(runner):
         return prepared.run()

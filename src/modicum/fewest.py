@@ -103,7 +103,7 @@ def search(
     """How many rows are enough; `say` is told beforehand what held-out rows the pool shares."""
     label = describe(part)["name"]
     asked = prepare(pool, {label: part}, ["1"], evaluation, meter, work / "auto", rules, target)
-    for each in asked.notes:
+    for each in asked.told():
         say(each)
     contest = replace(asked.contest, keep_work=True)
     grown = grow(contest, label, part, rules.seeds, epsilon)

@@ -1,15 +1,17 @@
-"""Progress bars with rate and time left, on a terminal only."""
+"""How far a job is: bars with rate and time left on a terminal, and a log of finished parts."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from modicum.visible import visible
 
 _PATIENCE = 1.0  # seconds of work before a bar appears
+_LOG = logging.getLogger("modicum")
 
 
 @contextmanager
@@ -48,3 +50,13 @@ def progress(what: str, total: int, unit: str = "rows") -> Iterator[Callable[[in
     finally:
         if drawn:
             bar.stop()
+
+
+def reached(part: str, name: str, found: Mapping[str, float]) -> None:
+    """Log that a part of a long job is done ("3 of 14 arms"), and the first figure it found.
+
+    The logger is `modicum`, the level INFO: a program sees it if it asks to, and the command line
+    writes it to standard error.
+    """
+    figure = "".join(f", {key} {value:.4f}" for key, value in list(found.items())[:1])
+    _LOG.info("%s: %s%s", part, name, figure)

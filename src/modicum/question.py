@@ -172,11 +172,16 @@ def _method(
     check_seed(seed)
     kind = find("modicum.methods", method) if isinstance(method, str) else method
     part: Method = build(kind, options)
-    if target is None and getattr(part, "aims", False):
-        raise OptionError(f"{describe(part)['name']} needs rows of the task in view: --target FILE")
+    check_aim(part, target)
     if target is not None and not getattr(part, "aims", True):
         raise OptionError(f"{describe(part)['name']} does not aim: leave --target out, or use ltd")
     return part
+
+
+def check_aim(part: object, target: Pool | None) -> None:
+    """Refuse a method that aims at a task where no rows of one are given."""
+    if target is None and getattr(part, "aims", False):
+        raise OptionError(f"{describe(part)['name']} needs rows of the task in view: --target FILE")
 
 
 def _wants(part: object) -> list[Want]:

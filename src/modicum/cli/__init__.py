@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from modicum.visible import visible
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
 # What a user may think can be repeated to say more; of other options the last counts, as usual.
-_ONCE = (("-m", "--method"), ("-k", "--budget"), ("--order",), ("--measure",))
+_ONCE = (("-m", "--method"), ("-k", "--budget"), ("--order",), ("--measure",), ("--plan",))
 
 _ELSEWHERE = "; choose another -o, or another MODICUM_CACHE"
 _WAYS_OUT = {
@@ -92,6 +93,7 @@ def main() -> NoReturn:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if not sys.stderr.isatty():  # before any library that draws bars of its own is imported
         os.environ.setdefault("TQDM_DISABLE", "1")
+    _follow()
     sys.path.append(str(Path.cwd()))  # for -m module:Object; last, so that it shadows nothing
     try:
         words = several(sys.argv[1:])
@@ -119,6 +121,21 @@ def main() -> NoReturn:
     if status == 130:  # newer versions of Typer return it, older ones raise
         _complain("interrupted; run the same line again to go on")
     sys.exit(status)
+
+
+class _Follower(logging.Handler):
+    """Writes what is logged of a long job to standard error, whatever that is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(visible(record.getMessage()), err=True)
+
+
+def _follow() -> None:
+    """Say which parts of a long job are done."""
+    logger = logging.getLogger("modicum")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(each, _Follower) for each in logger.handlers):
+        logger.addHandler(_Follower())
 
 
 def _complain(what: str) -> None:

@@ -15,6 +15,7 @@ from modicum.evidence.contest import Contest
 from modicum.evidence.exam import values_of
 from modicum.evidence.plateau import LEAST, Curve, fitted
 from modicum.ledger import Ledger
+from modicum.progress import reached
 from modicum.selection.budget import Budget
 
 if TYPE_CHECKING:
@@ -62,13 +63,16 @@ def grow(
     before_N, sign = values_of(untuned)[name], -1.0 if way == "lower" else 1.0
     curve: Curve | None = None
     found: dict[str, Any] | None = None
-    for size in ladder(rows):
+    sizes = ladder(rows)
+    for number, size in enumerate(sizes, 1):
         if (arms := _arms(contest, label, part, size, seeds)) is None:
             passed.append(size)
             continue
         gain_SN = sign * np.stack([values_of(arm)[name] - before_N for arm in arms])
         told.append(_told(size, arms, seeds_and_examples(gain_SN[:, _known(gain_SN)])))
         charge(total, arms, charged)
+        gain = {f"gain in {name}": told[-1]["gain"]}
+        reached(f"{number} of at most {len(sizes)} sizes", f"{size:,} rows", gain)
         if len(told) >= LEAST:
             curve = fitted([each["rows"] for each in told], [each["gain"] for each in told])
             told[-1]["foretold"] = curve.at(rows)

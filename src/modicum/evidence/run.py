@@ -15,6 +15,7 @@ from modicum.evidence.exam import values_of
 from modicum.evidence.pairs import pairs
 from modicum.evidence.retention import retention
 from modicum.ledger import Ledger
+from modicum.progress import reached
 
 if TYPE_CHECKING:
     from modicum.methods import Method
@@ -51,7 +52,10 @@ def run(
     steps, first = None, _first(contest, arms)
     if contest.match == "steps":
         steps = int(run_arm(contest, first, None)["training"]["steps"])
-    told = [run_arm(contest, arm, None if arm == first else steps) for arm in arms]
+    told = []
+    for number, arm in enumerate(arms, 1):
+        told.append(run_arm(contest, arm, None if arm == first else steps))
+        reached(f"{number} of {len(arms)} arms", arm.name, told[-1]["metrics"])
     _check_examples([untuned, *told])
     marked = {(a["method"], a["budget"], a["seed"]): values_of(a) for a in told}
     better, total = contest.exam.compared(untuned), _total(contest, told)

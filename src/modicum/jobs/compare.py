@@ -95,7 +95,7 @@ def run_compare(
             made = made.within(wanted.seconds, applied)
         if applied and folder.parts:
             made = made.able(applied)
-        for note in made.notes:
+        for note in made.told():
             say(note)
         return made
 

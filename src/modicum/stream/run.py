@@ -12,6 +12,7 @@ import numpy as np
 from modicum.errors import OptionError, RunError
 from modicum.ledger import Ledger
 from modicum.parts import describe
+from modicum.progress import reached
 from modicum.replay import Replay
 from modicum.selection.transport import json_rows
 from modicum.stream.arms import Arm, rehearse, run_arm
@@ -48,8 +49,9 @@ def stream(
     rehearsed = _rehearsed(course, [arm for arm in arms if arm.seed == seeds[0]])
     experts = _experts(course, seeds[0], {(arm.tasks[0], arm.seed) for arm in arms})
     done, told, total = list[Done](), list[dict[str, Any]](), Ledger()
-    for arm in arms:
+    for number, arm in enumerate(arms, 1):
         facts, ledger = run_arm(course, arm)
+        reached(f"{number} of {len(arms)} arms", arm.name, {})
         done.append(_done(course, arm, facts))
         told.append(_arm(arm, facts, base, experts, ledger))
         total.add(ledger.to_json())
