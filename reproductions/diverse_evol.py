@@ -19,6 +19,8 @@ OPEN = {"cpu": (1_000, 300, 3), "gpu": (10_000, 1_000, 5)}  # pool, held out, se
 LABELLED = {"cpu": (1_500, 400, 3), "gpu": (5_000, 500, 10)}
 LONGEST = 1_200  # characters: a few long rows would take most of the time
 METHODS = "diverse-evol(rounds=3,initial={}),k-center"  # a first draw and three rounds; one shot
+# Another design: hidden states as they are lie in a narrow cone, where outliers are what is far.
+WHITENED = "diverse-evol(rounds=3,initial={},whiten=true),k-center(whiten=true)"
 
 
 def pieces(size: str) -> Iterator[Piece]:
@@ -37,14 +39,21 @@ def pieces(size: str) -> Iterator[Piece]:
     columns = ("choices", "answer")
     easy = shared.evenly(rows_of("pools/cls_train", columns, task="trec"), pool_rows)
     asked = shared.evenly(rows_of("eval/cls_test", columns, task="trec"), held_out)
-    line = f"-m {METHODS.format(pool_rows // 100)} -k 4% --measure choice,loss "
-    line += "--train num_train_epochs=4"
+    how = "-k 4% --measure choice,loss --train num_train_epochs=4"
+    line = f"-m {METHODS.format(pool_rows // 100)} {how}"
     yield Piece(
         "trec",
         "The same on a task of six labels, by accuracy, at 4 %.",
         easy,
         asked,
         f"{line} --seeds {seeds} --no-full",
+    )
+    yield Piece(
+        "trec-whitened",
+        "Another design, whitened vectors, in which no direction outweighs the others: the same?",
+        easy,
+        asked,
+        f"-m {WHITENED.format(pool_rows // 100)} {how} --seeds {seeds} --no-full",
     )
     if size == "gpu":
         yield Piece(
