@@ -12,6 +12,9 @@ from modicum.errors import OptionError
 from modicum.overlap import exact_duplicates, near_duplicates
 
 
+_SIMILARITY = 0.8
+
+
 @dataclass(frozen=True)
 class Duplicates:
     """Keep the first of rows that read the same: exactly, or nearly by their words.
@@ -21,13 +24,15 @@ class Duplicates:
     """
 
     kind: Literal["near", "exact"] = "near"
-    similarity: float = 0.8
+    similarity: float = _SIMILARITY
 
     name: ClassVar[str] = "duplicates"
 
     def __post_init__(self) -> None:
         if not 0 < self.similarity <= 1:
             raise OptionError(f"similarity={self.similarity}: give more than 0, and at most 1")
+        if self.kind == "exact" and self.similarity != _SIMILARITY:
+            raise OptionError(f"similarity={self.similarity} belongs to kind=near; leave one out")
 
     @property
     def reason(self) -> str:
