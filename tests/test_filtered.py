@@ -108,7 +108,7 @@ def test_wrong_filters_are_refused_in_one_line(tiny_model: Model, store: Store):
         filters_of("band(share=0.5)")
     with pytest.raises(OptionError, match="give least, most or both"):
         filters_of("between")
-    with pytest.raises(OptionError, match="similarity=0.5 belongs to kind=near"):
+    with pytest.raises(OptionError, match=r"similarity=0\.5 belongs to kind=near"):
         filters_of("duplicates(kind=exact,similarity=0.5)")
     with pytest.raises(OptionError, match="share=2"):
         filters_of("band(score=length,share=2)")

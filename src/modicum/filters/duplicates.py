@@ -11,7 +11,6 @@ from modicum.context import Context
 from modicum.errors import OptionError
 from modicum.overlap import exact_duplicates, near_duplicates
 
-
 _SIMILARITY = 0.8
 
 
