@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,6 +41,11 @@ from modicum.cli.options import (
     show_done,
 )
 from modicum.cli.plan import read_plan, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modicum.jobs.folders import Done
 
 Method = Annotated[
     str, typer.Option("-m", "--method", help="See `modicum methods`; `-m 'lobass(folds=2)'`.")
@@ -130,9 +135,8 @@ def select_command(
     as_json: Json = False,
 ) -> None:
     """Pick rows of a pool by a method, within a budget."""
-    from modicum.jobs.select import Auto, exported, run_select, wanted_of
+    from modicum.jobs.select import Auto, run_select, wanted_of
     from modicum.lineup import named
-    from modicum.show_selection import selection
     from modicum.training.options import Recipe
 
     trainers = wanted_of(export or [])
@@ -161,6 +165,14 @@ def select_command(
         say=say,
         dry=dry_run,
     )
+    _show_selection(done, trainers, as_json)
+
+
+def _show_selection(done: Done | dict[str, Any], trainers: Sequence[str], as_json: bool) -> None:
+    """What was chosen, and what `--export` makes of it; or the plan of a dry run."""
+    from modicum.jobs.select import exported
+    from modicum.show_selection import selection
+
     if isinstance(done, dict):
         show_done(done, as_json, selection)
         return

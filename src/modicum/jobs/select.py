@@ -114,14 +114,13 @@ def run_select(
 ) -> Done | dict[str, Any]:
     """`modicum select`; with `dry` only the plan of it, and nothing is written.
 
-    `plan_of` is the line as a plan that the manifest keeps; `say` is told what the user should know
-    before anything is trained.
+    `plan_of` is the line as the manifest keeps it; `say` is told what to know before any tuning.
     """
     from modicum.choose import answer
     from modicum.lineup import filters_of
     from modicum.output import write_selection
     from modicum.parts import build, find
-    from modicum.question import ask, decided_by
+    from modicum.question import ask
     from modicum.scale import engine_of
     from modicum.usable import meter_of
 
@@ -132,20 +131,13 @@ def run_select(
     if train.given:
         train.check()
     pool = reading.read()
-    others: dict[str, Any] = {
-        "target": read_other(target, reading),
-        "chosen": read_other(chosen, reading),
-        "evaluation": read_other(decontaminate, reading, answers=False),
-    }
+    others = _others(reading, target, chosen, decontaminate)
     held_out = auto.evaluation.read() if auto else None
-    told = {"budget": budget, "seed": seed, "train": train.to_json()}
-    told |= {"auto": auto and auto.told(held_out)}
-    told |= {name: other and inputs(other) for name, other in others.items()}
-    told |= _method(method, settings, part, model)
-    if sieves:
-        told["filters"] = [decided_by(each, model) for each in sieves]
-    told |= shared(reading, pool, model, too_long, max_tokens)
-    command = {"command": "select", **told}
+    command = {"command": "select", "budget": budget, "seed": seed, "train": train.to_json()}
+    command |= {"auto": auto and auto.told(held_out)}
+    command |= {name: other and inputs(other) for name, other in others.items()}
+    command |= _method(method, settings, part, sieves, model)
+    command |= shared(reading, pool, model, too_long, max_tokens)
     runner = engine_of(engine)
     limits: dict[str, Any] = {"too_long": too_long, "max_tokens": max_tokens}
     meter = meter_of(model, **limits, precision="auto", store=None, engine=runner)
@@ -160,15 +152,12 @@ def run_select(
         else:
             from modicum.fewest import concluded, search
 
-            rules, aim = auto.rules(seed, **how), others["target"]
-            share = auto.epsilon
-            found = search(pool, part, held_out, meter, folder, rules, share, aim, say)
-            made = concluded(found, folder)
+            aimed = (auto.rules(seed, **how), auto.epsilon, others["target"], say)
+            made = concluded(search(pool, part, held_out, meter, folder, *aimed), folder)
         write_selection(made, folder, command, plan_of)
 
     if dry:
-        question = asked()
-        return plan({**question.predict(), "memory_limit_bytes": question.context.memory}, pool)
+        return _foretold(asked())
     with closing(runner):
         return once(out, command, f"{stem(pool)}-{method}-{budget}-s{seed}", work)
 
@@ -187,14 +176,35 @@ def exported(done: Done, trainers: Sequence[str]) -> list[Path]:
     return export(done.folder, trainers) if trainers else []
 
 
-def _method(method: str, settings: Mapping[str, str], part: Any, model: Model) -> dict[str, Any]:
-    """What decides what a method does."""
-    from modicum.parts import code_of
-    from modicum.question import rests_on
+def _foretold(question: Question) -> dict[str, Any]:
+    told = {**question.predict(), "memory_limit_bytes": question.context.memory}
+    return plan(told, question.pool)
 
+
+def _others(
+    reading: Reading, target: Sequence[str], chosen: Sequence[str], decontaminate: Sequence[str]
+) -> dict[str, Any]:
+    """The pools beside the one to choose from, as `ask` calls them; None where none is given."""
     return {
+        "target": read_other(target, reading),
+        "chosen": read_other(chosen, reading),
+        "evaluation": read_other(decontaminate, reading, answers=False),
+    }
+
+
+def _method(
+    method: str, settings: Mapping[str, str], part: Any, sieves: Sequence[Any], model: Model
+) -> dict[str, Any]:
+    """What decides what a method and the filters before it do."""
+    from modicum.parts import code_of
+    from modicum.question import decided_by, rests_on
+
+    told: dict[str, Any] = {
         "method": method,
         "code": code_of(method),
         "settings": dict(sorted(settings.items())),
         "rests_on": rests_on(part, model),
     }
+    if sieves:
+        told["filters"] = [decided_by(each, model) for each in sieves]
+    return told
