@@ -306,3 +306,15 @@ def test_where_nothing_varies_few_rows_show_little(rows: int, p: float):
     found = compare_paired(np.ones((1, rows)))
     assert found.p == p and found.smallest is None
     assert compare_paired(np.zeros((3, rows))).p == 1.0
+
+
+@pytest.mark.parametrize("seeds", [2, 6])
+def test_wins_on_other_rows_under_each_seed_are_not_certain_for_being_as_many(seeds: int):
+    found = np.zeros((seeds, 50))
+    for seed in range(seeds):
+        found[seed, 3 * seed] = 1
+    told = compare_paired(found)
+    assert told.mean == pytest.approx(1 / 50)
+    assert told.low < 0 < told.high
+    assert told.p > 0.05
+    assert told.smallest is not None

@@ -10,6 +10,7 @@ _AVERAGED = 3  # seeds: with no more, Satterthwaite's degrees of freedom are too
 _NEVER = 1e-200  # smaller chances are none; quantiles of 1e-300 overflow
 _POWER = 0.8
 _AT_ONCE = 2_000_000  # numbers that are drawn together
+_NOTHING = 1e-9  # of the noise: what rounding leaves between seeds' means that are the same
 _COUNTED = 10  # draws beyond a bound: with fewer it is extrapolated
 
 
@@ -21,6 +22,7 @@ class Chance:
     seeds: tuple[float, int]  # (variance, its degrees of freedom); no variance with one seed
     rows: list[tuple[float, int]]  # of each task
     shared: float  # share of the rows' variance that all seeds have in common
+    unseen: bool = False  # seeds' means are the same, if by accident: draws of them say nothing
 
     @property
     def variance(self) -> float:
@@ -84,14 +86,19 @@ def chance_of(
     differences_SN: np.ndarray, weights_N: np.ndarray, strata: list[np.ndarray]
 ) -> Chance:
     """Variances of Σ w·d over seeds × rows, with seeds and the rows of each task as crossed
-    random effects. Seeds' means hold the noise of single rows; rows' means are relieved of it."""
+    random effects. Seeds' means hold the noise of single rows; rows' means are relieved of it.
+    Where the seeds' means are the same nevertheless, and rows share nothing, that noise is all the
+    chance there is: wins on other rows under each seed, as many, are not certain."""
     seeds = len(differences_SN)
     means_S = differences_SN @ weights_N
     rows_C, noise_C = _row_variances(differences_SN, weights_N, strata)
     shared = max(0.0, 1 - noise_C.sum() / rows_C.sum()) if rows_C.any() else 0.0
     between = float(means_S.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    noise = float(noise_C.sum())
+    if unseen := seeds > 1 and shared == 0 and between < _NOTHING * noise:
+        between = noise
     rows = [(shared * float(v), len(rows_M) - 1) for v, rows_M in zip(rows_C, strata, strict=True)]
-    return Chance(float(means_S.mean()), (between, max(1, seeds - 1)), rows, shared)
+    return Chance(float(means_S.mean()), (between, max(1, seeds - 1)), rows, shared, unseen)
 
 
 def drawn_means(

@@ -65,7 +65,8 @@ def compare_paired(
     chance = chance_of(differences_SN, weights_N, strata)
     seeds = len(differences_SN)
     told = (seeds, level, chance.smallest(1 - (1 - level) / among))
-    if chance.variance == 0 or min(seeds, *map(len, strata)) < BOOTSTRAPPED:
+    few = min(seeds, *map(len, strata)) < BOOTSTRAPPED
+    if few or chance.unseen or chance.variance == 0:
         reach = chance.reach(level)
         mean = chance.mean
         return Difference(mean, mean - reach, mean + reach, chance.p(), *told)
