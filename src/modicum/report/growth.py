@@ -110,8 +110,9 @@ def enough(auto: dict[str, Any] | None) -> Section | None:
     keys = ("rows", "tokens", "gain", "low", "high", "foretold")
     rows: list[list[Cell]] = [[Num(one.get(key)) for key in keys] for one in sizes]
     said = sentence(
-        "{} of {} rows are enough, by {} ({} is better): the gain over the untuned model comes "
-        "within {} of what is foretold for the whole pool.",
+        "{} of {} rows are taken, by {} ({} is better): the fewest whose gain over the untuned "
+        "model is shown and has an interval that reaches within {} of what is foretold for the "
+        "whole pool, or all rows if there are none.",
         Num(auto["rows"]),
         Num(auto["of"]),
         auto["measure"],

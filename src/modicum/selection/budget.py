@@ -63,7 +63,7 @@ class Budget:
             return Budget(float(int(found[1]) * _TIMES[found[2]]), "tokens")
         if written == "auto":
             raise BudgetError(
-                "budget auto needs held-out rows: select -k auto --eval FILE; in Python mo.enough"
+                "budget auto is for select alone: select -k auto --eval FILE; in Python mo.enough"
             )
         raise BudgetError(f"budget {text!r} cannot be read{_share(written)}; {_FORMS}")
 
